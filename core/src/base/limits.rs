@@ -1,0 +1,138 @@
+//! Every bound of the library in one place, each with its reason. A queue, table, frame or wait without an entry
+//! here is a defect.
+
+use std::time::Duration;
+
+// --- names ---
+
+/// Longest content id. Long enough for a path or URL, short enough for one frame and one database key.
+pub const MAX_CONTENT_ID_BYTES: usize = 1024;
+/// Longest file name taken from a peer. The common limit of file systems (ext4, APFS, NTFS: 255).
+pub const MAX_FILE_NAME_BYTES: usize = 255;
+
+// --- pieces ---
+
+/// Smallest piece: below it, per-piece cost (hash call, bookkeeping, 32 bytes of description) shows.
+pub const MIN_PIECE_BYTES: u32 = 64 * 1024;
+/// Largest piece while a description still fits [`MAX_PIECES_SMALL_DESCRIPTION`]: one piece is the unit a liar can waste.
+pub const PREFERRED_MAX_PIECE_BYTES: u32 = 4 * 1024 * 1024;
+/// Pieces aimed at for middle-sized files: fine enough for 100 peers, 128 KiB of description.
+pub const PREFERRED_PIECES: u64 = 4096;
+/// 32 768 states of 32 bytes are 1 MiB of description; larger files get larger pieces.
+pub const MAX_PIECES_SMALL_DESCRIPTION: u64 = 32 * 1024;
+/// Largest piece at all; bounds the assembly buffer of one piece.
+pub const MAX_PIECE_BYTES: u32 = 64 * 1024 * 1024;
+/// Largest file: 32 768 pieces of 64 MiB (2 TiB) times 16, so that descriptions end at 16 MiB.
+pub const MAX_FILE_BYTES: u64 = 32 * 1024 * 1024 * 1024 * 1024;
+/// States in one message: 128 KiB of payload, so that a description never blocks the stream for long.
+pub const MAX_STATES_PER_MESSAGE: u32 = 4096;
+
+// --- frames ---
+
+/// Largest control frame: a states frame with its header.
+pub const MAX_CONTROL_FRAME_BYTES: usize = MAX_STATES_PER_MESSAGE as usize * 32 + 64;
+/// Largest block of file data in one frame. Large enough that headers and wake-ups do not matter, small enough that a
+/// choke or cancel takes effect within milliseconds on a slow line.
+pub const MAX_BLOCK_BYTES: u32 = 128 * 1024;
+/// Bits of one availability frame (64 KiB of bitmap).
+pub const MAX_HAVE_BITS_PER_MESSAGE: u32 = 512 * 1024;
+/// Largest message of the message protocol (`send`/`on`).
+pub const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
+
+// --- transfer ---
+
+/// Sources one download uses at once by default.
+pub const DEFAULT_MAX_PEERS: usize = 10;
+/// Upper bound of the `maxPeers` option.
+pub const MAX_PEERS_PER_DOWNLOAD: usize = 500;
+/// Peers a download remembers as candidates beyond those it uses.
+pub const MAX_CANDIDATES_PER_DOWNLOAD: usize = 1000;
+/// Different descriptions a download weighs against each other; more are refused until one falls.
+pub const MAX_RIVAL_DESCRIPTIONS: usize = 4;
+/// Requests a peer may have open with us; beyond it the surplus is rejected.
+pub const MAX_REQUESTS_PER_PEER: usize = 512;
+/// Smallest request window per peer, in bytes: two blocks keep a peer busy while the next request travels.
+pub const MIN_WINDOW_BYTES: u64 = 2 * MAX_BLOCK_BYTES as u64;
+/// Largest request window per peer, in bytes: 200 Mbit/s over 500 ms, with room.
+pub const MAX_WINDOW_BYTES: u64 = 16 * 1024 * 1024;
+/// Bytes of partly received pieces one download holds in memory.
+pub const MAX_ASSEMBLY_BYTES: u64 = 64 * 1024 * 1024;
+/// How long a request may stay unanswered before it is given to another peer.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+/// A peer that delivered nothing for so long while it owed us data is dropped.
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Wait for the first answer of a peer on a fresh transfer stream.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Peers served at once, as in BitTorrent; one of them is the optimistic choice.
+pub const UNCHOKED_PEERS: usize = 4;
+/// How often the choice of served peers is renewed.
+pub const CHOKE_INTERVAL: Duration = Duration::from_secs(10);
+/// Share of the file from which remaining blocks are asked from several peers.
+pub const ENDGAME_FRACTION: f64 = 0.95;
+/// Peers asked for the same block in the endgame.
+pub const ENDGAME_COPIES: usize = 3;
+/// Progress events per second at most.
+pub const PROGRESS_PER_SECOND: u32 = 20;
+
+// --- serving ---
+
+/// Transfer streams one peer may have open with us.
+pub const MAX_SESSIONS_PER_PEER: usize = 256;
+/// Transfer streams open with us in all.
+pub const MAX_SESSIONS: usize = 4096;
+/// Data frames queued on one stream before reading more from disk.
+pub const SERVE_QUEUE_BYTES: usize = 1024 * 1024;
+/// A served stream without any frame for so long is closed.
+pub const SESSION_IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+
+// --- fabric ---
+
+/// Commands waiting for the swarm task.
+pub const FABRIC_COMMANDS: usize = 256;
+/// Established connections per peer: one per transport plus one being replaced.
+pub const MAX_CONNECTIONS_PER_PEER: u32 = 4;
+/// Established connections in all, for a node of standard type.
+pub const MAX_CONNECTIONS: u32 = 1000;
+/// Connections that are being set up, each way.
+pub const MAX_PENDING_CONNECTIONS: u32 = 128;
+/// Time a dial may take, all addresses together.
+pub const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time opening a stream on a live connection may take.
+pub const STREAM_TIMEOUT: Duration = Duration::from_secs(10);
+/// Inbound streams of one protocol waiting to be taken; the surplus is refused, never dropped silently.
+pub const INBOUND_STREAMS: usize = 256;
+/// Streams being opened at once on one connection; the surplus waits.
+pub const OPENING_STREAMS_PER_CONNECTION: usize = 64;
+/// A connection without streams is closed after this.
+pub const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time `stop()` gives running work to end before it is cut.
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Addresses kept of one peer.
+pub const MAX_ADDRESSES_PER_PEER: usize = 16;
+
+// --- discovery ---
+
+/// Peers known to a discovery manager of standard node type.
+pub const MAX_KNOWN_PEERS: usize = 1000;
+/// Peers kept per content key, standard node type.
+pub const MAX_PEERS_PER_KEY: usize = 50;
+/// Discovered peers waiting to be taken by one search.
+pub const DISCOVERY_QUEUE: usize = 64;
+/// Default time a one-shot search takes.
+pub const FIND_TIMEOUT: Duration = Duration::from_secs(5);
+/// Largest multicast DNS packet sent or accepted (RFC 6762 section 17).
+pub const MAX_MDNS_PACKET_BYTES: usize = 9000;
+/// Keys a local query asks for at once.
+pub const MAX_MDNS_QUESTIONS: usize = 32;
+
+// --- events ---
+
+/// Events waiting for one subscriber; the oldest are replaced by a `lagged` event.
+pub const EVENT_QUEUE: usize = 1024;
+
+// --- api ---
+
+/// Files one host shares, standard node type: what fits the memory of a desktop at about 200 bytes each.
+pub const MAX_SHARED_FILES: usize = 1_000_000;
+/// Downloads running at once in one client.
+pub const MAX_DOWNLOADS: usize = 4096;

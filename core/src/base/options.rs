@@ -1,0 +1,361 @@
+//! Every option of every operation: names, types, defaults, documentation, and the one `validate` per set.
+//! Bindings hand options over as JSON objects; [`FromJson::from_json`] accepts the spellings of the original package.
+//! Not here: what an option does.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::error::{Error, Result};
+use super::limits;
+
+/// One option as listed in the manifest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OptionInfo {
+    /// Name in Rust, C and Python.
+    pub name: &'static str,
+    /// Name in JSON and Node.
+    pub json: &'static str,
+    /// Other accepted JSON spellings.
+    pub aliases: &'static [&'static str],
+    /// Rust type.
+    pub kind: &'static str,
+    /// What it does, with unit and default.
+    pub doc: &'static str,
+}
+
+/// What to do with options that do not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// An [`ErrorKind::InvalidArgument`](super::error::ErrorKind::InvalidArgument) naming it: catches typing errors.
+    Reject,
+    /// Left out silently, as the original JavaScript package does.
+    Ignore,
+}
+
+/// Options that can be read from the JSON object a binding hands over.
+pub trait FromJson: Sized + Default + Serialize + for<'de> Deserialize<'de> {
+    /// The option table of this set.
+    const TABLE: &'static [OptionInfo];
+
+    /// Checks ranges and combinations; the error names the option.
+    fn validate(&self) -> Result<()>;
+
+    /// Reads and validates. `null` values count as absent, a nested `options` object is merged over the top level,
+    /// and of two spellings of one switch an explicit `false` wins.
+    fn from_json(value: &Value, unknown: Unknown) -> Result<Self> {
+        let empty = Map::new();
+        let object = match value {
+            Value::Null => &empty,
+            Value::Object(object) => object,
+            other => return Err(Error::invalid("options", format_args!("expected an object, got {other}"))),
+        };
+        let mut known = Map::new();
+        collect(object, Self::TABLE, unknown, &mut known)?;
+        if let Some(Value::Object(nested)) = object.get("options") {
+            collect(nested, Self::TABLE, unknown, &mut known)?;
+        }
+        for (name, value) in &known {
+            // One field at a time, so that the error can name it.
+            let single = Value::Object(Map::from_iter([(name.clone(), value.clone())]));
+            Self::deserialize(single).map_err(|error| Error::invalid(name, error))?;
+        }
+        let options = Self::deserialize(Value::Object(known)).map_err(|error| Error::invalid("options", error))?;
+        options.validate()?;
+        Ok(options)
+    }
+}
+
+fn collect(
+    object: &Map<String, Value>,
+    table: &[OptionInfo],
+    unknown: Unknown,
+    into: &mut Map<String, Value>,
+) -> Result<()> {
+    for (name, value) in object {
+        if value.is_null() || name == "options" {
+            continue;
+        }
+        let info = table.iter().find(|info| info.json == name || info.aliases.contains(&name.as_str()));
+        match info {
+            Some(info) => {
+                let explicit_false = into.get(info.json) == Some(&Value::Bool(false));
+                if !explicit_false {
+                    into.insert(info.json.to_owned(), value.clone());
+                }
+            }
+            None if unknown == Unknown::Ignore => {}
+            None => return Err(Error::invalid(name, "no such option")),
+        }
+    }
+    Ok(())
+}
+
+macro_rules! options {
+    ($(
+        $(#[doc = $set_doc:literal])+
+        $set:ident {
+            $($(#[doc = $doc:literal])+ $name:ident: $kind:ty = $default:expr, $json:literal $(| $alias:literal)*;)+
+        }
+    )+) => { $(
+        $(#[doc = $set_doc])+
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(default)]
+        pub struct $set { $($(#[doc = $doc])+ #[serde(rename = $json)] pub $name: $kind,)+ }
+
+        impl Default for $set {
+            fn default() -> Self { Self { $($name: $default,)+ } }
+        }
+
+        impl $set {
+            const OPTIONS: &'static [OptionInfo] = &[$(OptionInfo {
+                name: stringify!($name),
+                json: $json,
+                aliases: &[$($alias),*],
+                kind: stringify!($kind),
+                doc: concat!($($doc, "\n"),+),
+            },)+];
+        }
+    )+ };
+}
+
+options! {
+    /// Options every node has, whatever its role.
+    NodeOptions {
+        /// TCP and UDP port to listen on. Default 0: a free port chosen by the system, the same for both.
+        port: u16 = 0, "port" | "tcpPort" | "localTCPPort";
+        /// Listen on IPv6 as well as IPv4 and dial both. Default false.
+        enable_ipv6: bool = false, "enableIPv6" | "enable_ipv6";
+        /// Accept and dial TCP connections. Default true.
+        enable_tcp: bool = true, "enableTCP" | "enable_tcp";
+        /// Accept and dial QUIC (UDP) connections. Default true.
+        enable_udp: bool = true, "enableUDP" | "enable_udp";
+        /// Find peers and be found on the local network by multicast DNS. Default true.
+        local_enabled: bool = true, "localEnabled" | "enableLocal" | "local_enabled";
+        /// Contact nothing but the local network and addresses given by the user. Default false, or true when the
+        /// environment variable `DIG_NAT_LOCAL_ONLY` is `1`.
+        local_only: bool = env_switch("DIG_NAT_LOCAL_ONLY"), "localOnly" | "local_only";
+        /// Interfaces (names or addresses) used for listening addresses and local discovery. Default empty: all, or
+        /// the comma-separated list in the environment variable `DIG_NAT_INTERFACES`.
+        interfaces: Vec<String> = env_list("DIG_NAT_INTERFACES"), "interfaces";
+        /// Directory for state that outlives the process (identity, hash cache). Default none: nothing is kept.
+        persistence_dir: Option<PathBuf> = None, "persistenceDir" | "persistence_dir";
+        /// Keep state in `persistenceDir` (`./.dig-nat-tools` when unset). Default false.
+        enable_persistence: bool = false, "enablePersistence" | "persistenceEnabled" | "enable_persistence";
+        /// Connections held at once. Default 1000, range 1 to 100000.
+        max_connections: u32 = limits::MAX_CONNECTIONS, "maxConnections" | "max_connections";
+        /// Upload limit of the whole node in bytes per second. Default 0: none.
+        upload_limit: u64 = 0, "uploadLimit" | "upload_limit";
+        /// Download limit of the whole node in bytes per second. Default 0: none.
+        download_limit: u64 = 0, "downloadLimit" | "download_limit";
+        /// Upload limit per peer in bytes per second. Default 0: none.
+        peer_upload_limit: u64 = 0, "peerUploadLimit" | "peer_upload_limit";
+        /// Download limit per peer in bytes per second. Default 0: none.
+        peer_download_limit: u64 = 0, "peerDownloadLimit" | "peer_download_limit";
+        /// Never upload, not even pieces of running downloads. Default false.
+        light_node: bool = false, "lightNode" | "light_node";
+    }
+
+    /// Options of a file host beyond those of every node.
+    HostOptions {
+        /// Directory whose files are shared at start, recursively. Default none.
+        directory: Option<PathBuf> = None, "directory" | "watchDir" | "watch_dir";
+        /// Peers served at once (one of them the optimistic choice) while more want data. Default 4, range 1 to 1000.
+        upload_slots: u32 = limits::UNCHOKED_PEERS as u32, "uploadSlots" | "upload_slots";
+        /// Unit of the `hostFileCallback` contract in bytes. Default 65536, range 1024 to 16777216.
+        chunk_size: u32 = 65_536, "chunkSize" | "chunk_size";
+    }
+
+    /// Options of a file client beyond those of every node.
+    ClientOptions {
+        /// Directory for downloads that are given no path. Default the current directory.
+        download_dir: PathBuf = PathBuf::from("."), "downloadDir" | "download_dir";
+        /// Time for the first answer of a peer, in ms. Default 30000, range 100 to 3600000.
+        request_timeout_ms: u64 = 30_000, "requestTimeout" | "peerTimeout" | "request_timeout_ms";
+        /// Keep looking for further peers while a download runs. Default true.
+        enable_continuous_discovery: bool = true, "enableContinuousDiscovery" | "enable_continuous_discovery";
+        /// Peers one download uses at once. Default 10, range 1 to 500.
+        max_peers: usize = limits::DEFAULT_MAX_PEERS, "maxPeers" | "max_peers";
+    }
+
+    /// Options of one download.
+    DownloadOptions {
+        /// Target file. Default: `outputDir` and the name the peers offer, made safe, else the hash.
+        save_path: Option<PathBuf> = None, "savePath" | "save_path";
+        /// Target directory when `savePath` is not given. Default: the client's `downloadDir`.
+        output_dir: Option<PathBuf> = None, "outputDir" | "output_dir";
+        /// Peers to ask: `host:port`, multiaddr, or peer id. Default none: discovery finds them.
+        peers: Vec<String> = Vec::new(), "peers";
+        /// Peers used at once. Default: the client's `maxPeers`. Range 1 to 500.
+        max_peers: Option<usize> = None, "maxPeers" | "max_peers";
+        /// Give up when no peer that has the content was found for so long, in ms. Default 30000, range 1 to 86400000.
+        timeout_ms: u64 = 30_000, "timeout" | "timeout_ms";
+        /// Search for peers besides those given. Default: the client's `enableContinuousDiscovery`.
+        discover: Option<bool> = None, "discover" | "enableContinuousDiscovery";
+        /// Download limit in bytes per second. Default 0: none.
+        download_limit: u64 = 0, "downloadLimit" | "download_limit";
+        /// Serve pieces to others while downloading. Default true; a light node never does.
+        share_while_downloading: bool = true, "shareWhileDownloading" | "share_while_downloading";
+        /// Replace an existing target file whose content differs. Default true.
+        overwrite: bool = true, "overwrite";
+    }
+
+    /// Options of adding a file to a host.
+    AddFileOptions {
+        /// Readable id under which the file can also be found. Default none.
+        content_id: Option<String> = None, "contentId" | "content_id";
+    }
+
+    /// Options of a search for peers.
+    FindOptions {
+        /// Stop after so many peers. Default 50, range 1 to 1000.
+        max_peers: usize = 50, "maxPeers" | "max_peers";
+        /// Time of the search in ms. Default 5000, range 1 to 3600000.
+        timeout_ms: u64 = 5_000, "timeout" | "timeout_ms";
+    }
+}
+
+fn env_switch(name: &str) -> bool {
+    std::env::var(name).is_ok_and(|value| matches!(value.as_str(), "1" | "true" | "yes"))
+}
+
+fn env_list(name: &str) -> Vec<String> {
+    std::env::var(name)
+        .map(|value| value.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect())
+        .unwrap_or_default()
+}
+
+fn in_range<T: PartialOrd + std::fmt::Display>(option: &str, value: T, low: T, high: T) -> Result<()> {
+    if value < low || value > high {
+        return Err(Error::invalid(option, format_args!("{value} is outside {low} to {high}")));
+    }
+    Ok(())
+}
+
+impl FromJson for NodeOptions {
+    const TABLE: &'static [OptionInfo] = Self::OPTIONS;
+
+    fn validate(&self) -> Result<()> {
+        if !self.enable_tcp && !self.enable_udp {
+            return Err(Error::invalid("enableTCP", "TCP and UDP cannot both be switched off"));
+        }
+        in_range("maxConnections", self.max_connections, 1, 100_000)
+    }
+}
+
+impl NodeOptions {
+    /// Where state is kept, `None` when persistence is off.
+    pub fn state_dir(&self) -> Option<PathBuf> {
+        match (&self.persistence_dir, self.enable_persistence) {
+            (Some(dir), _) => Some(dir.clone()),
+            (None, true) => Some(PathBuf::from("./.dig-nat-tools")),
+            (None, false) => None,
+        }
+    }
+}
+
+impl FromJson for HostOptions {
+    const TABLE: &'static [OptionInfo] = Self::OPTIONS;
+
+    fn validate(&self) -> Result<()> {
+        in_range("uploadSlots", self.upload_slots, 1, 1000)?;
+        in_range("chunkSize", self.chunk_size, 1024, 16 * 1024 * 1024)
+    }
+}
+
+impl FromJson for ClientOptions {
+    const TABLE: &'static [OptionInfo] = Self::OPTIONS;
+
+    fn validate(&self) -> Result<()> {
+        in_range("requestTimeout", self.request_timeout_ms, 100, 3_600_000)?;
+        in_range("maxPeers", self.max_peers, 1, limits::MAX_PEERS_PER_DOWNLOAD)
+    }
+}
+
+impl FromJson for DownloadOptions {
+    const TABLE: &'static [OptionInfo] = Self::OPTIONS;
+
+    fn validate(&self) -> Result<()> {
+        if let Some(max_peers) = self.max_peers {
+            in_range("maxPeers", max_peers, 1, limits::MAX_PEERS_PER_DOWNLOAD)?;
+        }
+        in_range("peers", self.peers.len(), 0, limits::MAX_CANDIDATES_PER_DOWNLOAD)?;
+        in_range("timeout", self.timeout_ms, 1, 86_400_000)
+    }
+}
+
+impl FromJson for AddFileOptions {
+    const TABLE: &'static [OptionInfo] = Self::OPTIONS;
+
+    fn validate(&self) -> Result<()> {
+        match &self.content_id {
+            Some(id) => in_range("contentId", id.len(), 1, limits::MAX_CONTENT_ID_BYTES),
+            None => Ok(()),
+        }
+    }
+}
+
+impl FromJson for FindOptions {
+    const TABLE: &'static [OptionInfo] = Self::OPTIONS;
+
+    fn validate(&self) -> Result<()> {
+        in_range("maxPeers", self.max_peers, 1, 1000)?;
+        in_range("timeout", self.timeout_ms, 1, 3_600_000)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::base::error::ErrorKind;
+
+    #[test]
+    fn original_spellings_and_nesting_are_accepted() {
+        let options = NodeOptions::from_json(
+            &json!({"tcpPort": 8080, "persistenceEnabled": true, "options": {"enableIPv6": true}, "gun": {}}),
+            Unknown::Ignore,
+        )
+        .expect("valid");
+        assert_eq!(options.port, 8080);
+        assert!(options.enable_persistence && options.enable_ipv6);
+    }
+
+    #[test]
+    fn explicit_false_wins() {
+        let value = json!({"localEnabled": false, "enableLocal": true});
+        assert!(!NodeOptions::from_json(&value, Unknown::Reject).expect("valid").local_enabled);
+    }
+
+    #[test]
+    fn errors_name_the_option() {
+        for (value, name) in [
+            (json!({"port": 70000}), "port"),
+            (json!({"port": "x"}), "port"),
+            (json!({"prot": 1}), "prot"),
+            (json!({"maxConnections": 0}), "maxConnections"),
+            (json!([1]), "options"),
+        ] {
+            let error = NodeOptions::from_json(&value, Unknown::Reject).expect_err("must fail");
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+            assert!(error.context().starts_with(name), "{error} should name {name}");
+        }
+    }
+
+    #[test]
+    fn every_option_documents_its_default() {
+        let tables = [
+            NodeOptions::TABLE,
+            HostOptions::TABLE,
+            ClientOptions::TABLE,
+            DownloadOptions::TABLE,
+            AddFileOptions::TABLE,
+            FindOptions::TABLE,
+        ];
+        for info in tables.concat() {
+            assert!(info.doc.contains("Default"), "{} has no documented default", info.name);
+        }
+    }
+}
