@@ -31,10 +31,10 @@ pub mod transfer;
 pub mod wire;
 
 #[cfg(feature = "engine")]
-pub mod api {}
+pub mod api;
 #[cfg(feature = "engine")]
-pub mod fabric {}
+pub mod fabric;
 #[cfg(feature = "engine")]
-pub mod store {}
+pub mod store;
 
 pub use base::error::{Error, ErrorKind, Result};

@@ -1,1 +1,1 @@
-//! x
+//! Who has what. Pure tables; drivers for the local network.

@@ -1,1 +1,1 @@
-//! x
+//! Moving bytes: the machines of downloading and serving, and their driver.

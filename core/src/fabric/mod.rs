@@ -1,0 +1,1 @@
+//! Authenticated links between peers. Not here: what is said on them.
