@@ -1,1 +1,16 @@
 //! Who has what. Pure tables; drivers for the local network.
+//!
+//! [`candidate`] is what a search yields, [`table`] remembers it (pure). With the feature `engine`: [`source`] is the
+//! trait every way of finding peers implements, [`local`] finds them on the local network, and
+//! [`manager`] joins all sources into one live stream.
+//! Not here: dialling candidates, or asking them whether they really have a file.
+
+pub mod candidate;
+pub mod table;
+
+#[cfg(feature = "engine")]
+pub mod local;
+#[cfg(feature = "engine")]
+pub mod manager;
+#[cfg(feature = "engine")]
+pub mod source;
