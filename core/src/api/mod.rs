@@ -1,1 +1,56 @@
-//! The facade.
+//! The facade that Rust programs and every binding use: hosts, clients, network managers, tasks, events, the manifest.
+//! Calls must be made inside a tokio runtime. Not here: protocol logic, which lives in the layers below.
+
+mod client;
+mod connection;
+mod events;
+mod hashing;
+mod host;
+mod manifest;
+mod network;
+mod node;
+mod records;
+mod task;
+
+pub use client::FileClient;
+pub use connection::{Connection, Message};
+pub use events::EventStream;
+pub use hashing::{calculate_sha256, calculate_sha256_file};
+pub use host::FileHost;
+pub use manifest::manifest;
+pub use network::NetworkManager;
+pub use records::{
+    CallbackRequest, DiscoveredPeer, DownloadResult, FileCallback, FileInfo, PeerStats, ProgressFn, RemoteFile,
+};
+pub use task::{Canceller, Task};
+
+use crate::base::ids::ContentKey;
+use crate::base::options::{ClientOptions, DownloadOptions, NodeOptions};
+
+/// Downloads one file with a client made for this call and stopped after it.
+///
+/// `node` and `client` configure that client. Dropping the task cancels the download.
+pub fn download_file(
+    key: ContentKey,
+    node: NodeOptions,
+    client: ClientOptions,
+    options: DownloadOptions,
+    on_progress: Option<ProgressFn>,
+) -> Task<DownloadResult> {
+    Task::spawn(async move |cancel| {
+        let client = FileClient::new(node, client)?;
+        client.start().await?;
+        let download = client.download(key, options, on_progress);
+        let canceller = download.canceller();
+        let mut result = std::pin::pin!(download.wait());
+        let result = tokio::select! {
+            result = &mut result => result,
+            () = cancel.cancelled() => {
+                canceller.cancel();
+                result.await
+            }
+        };
+        client.stop().await?;
+        result
+    })
+}

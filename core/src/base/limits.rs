@@ -24,6 +24,8 @@ pub const MAX_PIECES_SMALL_DESCRIPTION: u64 = 32 * 1024;
 pub const MAX_PIECE_BYTES: u32 = 64 * 1024 * 1024;
 /// Largest file: 32 768 pieces of 64 MiB (2 TiB) times 16, so that descriptions end at 16 MiB.
 pub const MAX_FILE_BYTES: u64 = 32 * 1024 * 1024 * 1024 * 1024;
+/// Most pieces of a file: [`MAX_FILE_BYTES`] in pieces of [`MAX_PIECE_BYTES`]; bounds descriptions and piece tables.
+pub const MAX_PIECES: u32 = (MAX_FILE_BYTES / MAX_PIECE_BYTES as u64) as u32;
 /// States in one message: 128 KiB of payload, so that a description never blocks the stream for long.
 pub const MAX_STATES_PER_MESSAGE: u32 = 4096;
 
@@ -67,6 +69,22 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 pub const UNCHOKED_PEERS: usize = 4;
 /// How often the choice of served peers is renewed.
 pub const CHOKE_INTERVAL: Duration = Duration::from_secs(10);
+/// Request window of a fresh source, in bytes: deep enough that one round trip of 40 ms carries 25 MB/s.
+pub const INITIAL_WINDOW_BYTES: u64 = 1024 * 1024;
+/// Pieces of an earlier run being read back and verified at once: keeps the workers busy, and the queue short.
+pub const MAX_DISK_CHECKS: usize = 16;
+/// Peers of a download that are remembered after their stream ended, for progress reports and against liars.
+pub const MAX_PAST_PEERS: usize = 2000;
+/// Blocks whose origin is remembered after a mixed piece turned out wrong, until the liar is found (32 MiB in 64 pieces).
+pub const MAX_SUSPECT_BLOCKS: usize = 4096;
+/// Withdrawn requests of one source whose answers may still be under way.
+pub const MAX_WITHDRAWN_REQUESTS: usize = 1024;
+/// REJECT frames of one source without any data in between, after which it is given up.
+pub const MAX_REJECTS: u32 = 1024;
+/// Peers the choker keeps count of; as many as there can be sessions.
+pub const MAX_CHOKER_PEERS: usize = MAX_SESSIONS;
+/// A served peer that asks for nothing for so long gives its slot to the next one.
+pub const IDLE_SLOT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Share of the file from which remaining blocks are asked from several peers.
 pub const ENDGAME_FRACTION: f64 = 0.95;
 /// Peers asked for the same block in the endgame.
@@ -109,6 +127,28 @@ pub const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Addresses kept of one peer.
 pub const MAX_ADDRESSES_PER_PEER: usize = 16;
+/// Peers whose addresses the fabric remembers; the least recently used are forgotten.
+pub const MAX_ADDRESS_BOOK_PEERS: usize = 4096;
+/// Banned peers remembered; a ban older than that many newer ones is forgotten.
+pub const MAX_BANNED_PEERS: usize = 4096;
+/// Head start of one address over the next when a target has several: a third of what RFC 8305 calls the upper bound.
+pub const DIAL_STAGGER: Duration = Duration::from_millis(250);
+/// Addresses tried for one dial.
+pub const MAX_DIAL_ADDRESSES: usize = 16;
+/// Port numbers tried when the system chooses one and it is not free for TCP and UDP both.
+pub const PORT_ATTEMPTS: usize = 32;
+/// Wait for the fabric task to take a command, or to report that all addresses are listened on.
+pub const FABRIC_COMMAND_TIMEOUT: Duration = Duration::from_secs(5);
+/// Protocols one node may register.
+pub const MAX_PROTOCOLS: usize = 32;
+/// Inbound streams being negotiated at once on one connection: yamux's own backlog, so that none is dropped there.
+pub const NEGOTIATING_STREAMS_PER_CONNECTION: usize = 256;
+/// Receive window of one QUIC stream: 16 MiB carry 200 MB/s over 80 ms.
+pub const QUIC_STREAM_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+/// Receive window of one QUIC connection: two full streams, so that one slow reader does not stop the others.
+pub const QUIC_CONNECTION_WINDOW_BYTES: u32 = 32 * 1024 * 1024;
+/// A QUIC connection that heard nothing for so long is dead; keep-alives are sent every quarter of it.
+pub const QUIC_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
 // --- discovery ---
 

@@ -67,6 +67,18 @@ pub trait FromJson: Sized + Default + Serialize + for<'de> Deserialize<'de> {
     }
 }
 
+/// Reads two option sets from one JSON object; with [`Unknown::Reject`] a name that neither has is an error.
+pub fn pair_from_json<A: FromJson, B: FromJson>(value: &Value, unknown: Unknown) -> Result<(A, B)> {
+    if unknown == Unknown::Reject {
+        let both = [A::TABLE, B::TABLE].concat();
+        let objects = [Some(value), value.get("options")];
+        for object in objects.into_iter().flatten().filter_map(Value::as_object) {
+            collect(object, &both, unknown, &mut Map::new())?;
+        }
+    }
+    Ok((A::from_json(value, Unknown::Ignore)?, B::from_json(value, Unknown::Ignore)?))
+}
+
 fn collect(
     object: &Map<String, Value>,
     table: &[OptionInfo],

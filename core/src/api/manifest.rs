@@ -1,0 +1,102 @@
+//! The machine-readable list of what the library offers, from which bindings and documentation are checked.
+
+use serde_json::{Value, json};
+
+use crate::base::error::ErrorKind;
+use crate::base::options::{
+    AddFileOptions, ClientOptions, DownloadOptions, FindOptions, FromJson, HostOptions, NodeOptions,
+};
+
+/// Operations that every binding offers, as `object.operation`.
+const OPERATIONS: &[&str] = &[
+    "FileHost.start",
+    "FileHost.stop",
+    "FileHost.port",
+    "FileHost.host_id",
+    "FileHost.peer_id",
+    "FileHost.addresses",
+    "FileHost.add_file",
+    "FileHost.add_directory",
+    "FileHost.remove_file",
+    "FileHost.has_file",
+    "FileHost.files",
+    "FileHost.add_content_mapping",
+    "FileHost.hash_for_content",
+    "FileHost.content_for_hash",
+    "FileHost.subscribe",
+    "FileClient.start",
+    "FileClient.stop",
+    "FileClient.port",
+    "FileClient.client_id",
+    "FileClient.peer_id",
+    "FileClient.find_peers",
+    "FileClient.download",
+    "FileClient.file_info",
+    "FileClient.add_peer",
+    "FileClient.set_continuous_discovery",
+    "FileClient.subscribe",
+    "NetworkManager.start",
+    "NetworkManager.stop",
+    "NetworkManager.port",
+    "NetworkManager.peer_id",
+    "NetworkManager.addresses",
+    "NetworkManager.connect",
+    "NetworkManager.accept",
+    "NetworkManager.find_peers",
+    "NetworkManager.download",
+    "NetworkManager.share_file",
+    "NetworkManager.set_continuous_discovery",
+    "NetworkManager.connection_type",
+    "Connection.send",
+    "Connection.receive",
+    "Connection.close",
+    "download_file",
+    "calculate_sha256",
+    "calculate_sha256_file",
+];
+
+/// Version, error kinds, option sets with defaults, and operations as one JSON value.
+pub fn manifest() -> Value {
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "errors": ErrorKind::ALL.iter().map(|kind| json!({
+            "name": kind.name(),
+            "number": kind.number(),
+            "code": kind.code(),
+            "advice": kind.advice(),
+            "doc": kind.doc().trim(),
+        })).collect::<Vec<_>>(),
+        "options": {
+            "NodeOptions": set::<NodeOptions>(),
+            "HostOptions": set::<HostOptions>(),
+            "ClientOptions": set::<ClientOptions>(),
+            "DownloadOptions": set::<DownloadOptions>(),
+            "AddFileOptions": set::<AddFileOptions>(),
+            "FindOptions": set::<FindOptions>(),
+        },
+        "operations": OPERATIONS,
+    })
+}
+
+fn set<T: FromJson>() -> Value {
+    let defaults = serde_json::to_value(T::default()).expect("options are plain records");
+    T::TABLE
+        .iter()
+        .map(|info| {
+            // What the environment sets is not a default of the library.
+            let default = match info.name {
+                "local_only" => json!(false),
+                "interfaces" => json!([]),
+                _ => defaults[info.json].clone(),
+            };
+            json!({
+                "name": info.name,
+                "json": info.json,
+                "aliases": info.aliases,
+                "type": info.kind.replace(' ', ""),
+                "default": default,
+                "doc": info.doc.trim(),
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,125 @@
+//! A network manager: hosting, downloading and message connections in one object.
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use super::connection::Connection;
+use super::events::EventStream;
+use super::node::Node;
+use super::records::{DiscoveredPeer, DownloadResult, FileInfo, ProgressFn};
+use super::task::Task;
+use crate::base::error::Result;
+use crate::base::ids::{ContentKey, FileHash, PeerId};
+use crate::base::options::{
+    self, AddFileOptions, ClientOptions, DownloadOptions, FindOptions, HostOptions, NodeOptions, Unknown,
+};
+
+/// Everything a node can do. Nothing is opened before [`start`](Self::start). Clones are the same manager.
+#[derive(Clone)]
+pub struct NetworkManager {
+    node: Node,
+}
+
+impl NetworkManager {
+    /// A manager that is not started yet.
+    pub fn new(node: NodeOptions, client: ClientOptions) -> Result<Self> {
+        Ok(Self { node: Node::new(node, HostOptions::default(), client)? })
+    }
+
+    /// The same from one JSON object with the options of both sets.
+    pub fn from_json(value: &Value, unknown: Unknown) -> Result<Self> {
+        let (node, client) = options::pair_from_json(value, unknown)?;
+        Self::new(node, client)
+    }
+
+    /// Opens the port and starts discovery. A second call does nothing.
+    pub async fn start(&self) -> Result<()> {
+        self.node.start().await
+    }
+
+    /// Cancels everything, closes all connections, frees the port. A second call does nothing.
+    pub async fn stop(&self) -> Result<()> {
+        self.node.stop().await
+    }
+
+    /// The bound port, 0 before the start.
+    pub fn port(&self) -> u16 {
+        self.node.port()
+    }
+
+    /// The identity on the network, `None` before the start.
+    pub fn peer_id(&self) -> Option<PeerId> {
+        self.node.peer_id()
+    }
+
+    /// Multiaddrs to reach this node, with its peer id. Empty before the start.
+    pub fn addresses(&self) -> Vec<String> {
+        self.node.addresses()
+    }
+
+    /// Connects to `host:port`, a multiaddr or a peer id and opens a message connection.
+    pub async fn connect(&self, target: &str) -> Result<Connection> {
+        self.node.connect(target).await
+    }
+
+    /// The next message connection opened by another node, `None` after [`stop`](Self::stop). Cancel safe.
+    pub async fn accept(&self) -> Option<Connection> {
+        self.node.accept().await
+    }
+
+    /// See [`FileClient::find_peers`](super::FileClient::find_peers).
+    pub async fn find_peers(&self, key: ContentKey, options: FindOptions) -> Result<Vec<DiscoveredPeer>> {
+        self.node.find_peers(key, options).await
+    }
+
+    /// See [`FileClient::download`](super::FileClient::download).
+    pub fn download(
+        &self,
+        key: ContentKey,
+        options: DownloadOptions,
+        on_progress: Option<ProgressFn>,
+    ) -> Task<DownloadResult> {
+        self.node.download(key, options, on_progress)
+    }
+
+    /// See [`FileHost::add_file`](super::FileHost::add_file).
+    pub fn share_file(&self, path: impl Into<PathBuf>, options: AddFileOptions) -> Task<FileInfo> {
+        self.node.add_file(path.into(), options)
+    }
+
+    /// See [`FileClient::add_peer`](super::FileClient::add_peer).
+    pub fn add_peer(&self, peer: &str, key: Option<ContentKey>) -> Result<()> {
+        self.node.add_peer(peer, key)
+    }
+
+    /// Switches the search for further peers during downloads, running ones included.
+    pub fn set_continuous_discovery(&self, enabled: bool) {
+        self.node.set_continuous_discovery(enabled);
+    }
+
+    /// How a connected peer is reached (`tcp`, `udp`), `None` without a connection.
+    pub fn connection_type(&self, peer: &str) -> Option<&'static str> {
+        self.node.connection_type(peer)
+    }
+
+    /// Gives a hash a readable id.
+    pub fn add_content_mapping(&self, content_id: &str, hash: FileHash) -> Result<()> {
+        self.node.add_content_mapping(content_id, hash)
+    }
+
+    /// The hash behind a readable id.
+    pub fn hash_for_content(&self, content_id: &str) -> Option<FileHash> {
+        self.node.hash_for_content(content_id)
+    }
+
+    /// The readable id of a hash.
+    pub fn content_for_hash(&self, hash: &FileHash) -> Option<String> {
+        self.node.content_for_hash(hash)
+    }
+
+    /// Subscribes to events.
+    pub fn subscribe(&self) -> EventStream {
+        self.node.subscribe()
+    }
+}

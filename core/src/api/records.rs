@@ -1,0 +1,115 @@
+//! The plain records that operations take and return, serialised the same way for every binding.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use serde::Serialize;
+
+use crate::base::events::Progress;
+use crate::base::ids::FileHash;
+
+/// Called with the state of a download: first and last state always, at most 20 times a second in between, in order,
+/// the last one before the download's result is delivered. Must not block.
+pub type ProgressFn = Arc<dyn Fn(&Progress) + Send + Sync>;
+
+/// Serves content that is not a file of the host (`hostFileCallback` of the original package): returns the chunks from
+/// `start_chunk` on, as many as it likes, or `None` behind the end and for unknown content.
+pub type FileCallback = Arc<dyn Fn(CallbackRequest) -> BoxFuture<'static, Option<Vec<Bytes>>> + Send + Sync>;
+
+/// What a [`FileCallback`] is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CallbackRequest {
+    /// The content id, or the hash in hex when it was asked for by hash.
+    pub content_id: String,
+    /// Index of the first wanted chunk.
+    pub start_chunk: u64,
+    /// Bytes per chunk; only the last chunk of a file may be shorter.
+    pub chunk_size: u32,
+    /// The hash, when known.
+    pub sha256: Option<String>,
+}
+
+/// A file that this node shares.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FileInfo {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its SHA-256.
+    pub hash: FileHash,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its readable id.
+    pub content_id: Option<String>,
+}
+
+/// What peers say of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RemoteFile {
+    /// Its SHA-256.
+    pub hash: FileHash,
+    /// Its size in bytes, as claimed by the first peer that answered.
+    pub size: u64,
+    /// Bytes per piece.
+    pub piece_size: u32,
+    /// Number of pieces.
+    pub pieces: u32,
+    /// Suggested name, made safe.
+    pub name: Option<String>,
+}
+
+/// Somebody who may have a content.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DiscoveredPeer {
+    /// Peer id, or `host:port` while that is unknown.
+    pub id: String,
+    /// Host part of the best address.
+    pub address: String,
+    /// Port of the best address.
+    pub port: u16,
+    /// All addresses, best first: multiaddrs or `host:port`.
+    pub addresses: Vec<String>,
+    /// `manual`, `local`, …
+    pub source: String,
+    /// Trust in the record, 0 to 1.
+    pub confidence: f64,
+}
+
+/// One peer's part in a finished download.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerStats {
+    /// Payload bytes received from it.
+    pub bytes: u64,
+    /// Mean payload bytes per second while it took part.
+    pub rate: f64,
+    /// `tcp`, `udp`, …
+    pub connection_type: String,
+    /// Whether it took part until the end.
+    pub active: bool,
+}
+
+/// A finished download.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DownloadResult {
+    /// Where the file is.
+    pub path: PathBuf,
+    /// Its SHA-256, proven.
+    pub hash: FileHash,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Bytes that an earlier, interrupted run had already fetched.
+    pub resumed_bytes: u64,
+    /// Wall-clock time in ms.
+    pub total_time_ms: u64,
+    /// Bytes per second, resumed bytes left out; never NaN.
+    pub average_speed: f64,
+    /// By peer id.
+    pub peers: std::collections::BTreeMap<String, PeerStats>,
+}
