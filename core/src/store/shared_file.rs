@@ -272,13 +272,14 @@ mod tests {
 
     #[test]
     fn every_kind_of_change_is_noticed() {
-        let change: [(&str, fn(&Path)); 4] = [
+        type Change = fn(&Path);
+        let changes: [(&str, Change); 4] = [
             ("grown", |path| fs::write(path, vec![1; 2000]).expect("write")),
             ("shrunk", |path| fs::write(path, vec![1; 500]).expect("write")),
             ("same size", |path| fs::write(path, vec![2; 1000]).expect("write")),
             ("touched", |path| age(path, 5)),
         ];
-        for (name, change) in change {
+        for (name, change) in changes {
             let directory = tempfile::tempdir().expect("temporary directory");
             let path = directory.path().join("a.bin");
             fs::write(&path, vec![1; 1000]).expect("write");
@@ -297,16 +298,11 @@ mod tests {
         let path = directory.path().join("a.bin");
         fs::write(&path, vec![1; 2 * limits::HASH_BUFFER_BYTES]).expect("write");
         age(&path, 100);
-        let write = |data: &'static [u8]| {
-            let path = path.clone();
-            move |_| {
-                positional::write_all_at(&File::options().write(true).open(&path).expect("open"), data, 0)
-                    .expect("write")
-            }
-        };
-        let error = hash_file(&path, &write(b"x"), &GO_ON).expect_err("written to");
+        let open = || File::options().write(true).open(&path).expect("open");
+        let overwrite = |_| positional::write_all_at(&open(), b"x", 0).expect("write");
+        let error = hash_file(&path, &overwrite, &GO_ON).expect_err("written to");
         assert_eq!(error.kind(), ErrorKind::FileChanged);
-        let shorten = |_| drop(File::options().write(true).open(&path).and_then(|file| file.set_len(100)));
+        let shorten = |_| open().set_len(100).expect("cut");
         assert_eq!(hash_file(&path, &shorten, &GO_ON).expect_err("cut").kind(), ErrorKind::FileChanged);
     }
 

@@ -82,8 +82,9 @@ fn pipes_and_odd_names_are_handled() {
     std::os::unix::net::UnixListener::bind(root.join("socket")).expect("a special file");
     let odd = root.join(OsStr::from_bytes(b"\xff\xfe\n.bin"));
     write(&odd, b"x");
-    assert_eq!(scan(root).expect("scan"), [odd.clone()]);
-    let (results, _) = hash(&[odd], &HashCache::in_memory());
+    let listed = scan(root).expect("scan");
+    assert_eq!(listed, [odd]);
+    let (results, _) = hash(&listed, &HashCache::in_memory());
     assert_eq!(results[0].1.as_ref().expect("hashed").1.hash(), FileHash::of(b"x"));
 }
 

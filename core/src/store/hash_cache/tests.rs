@@ -124,10 +124,10 @@ fn a_directory_that_cannot_be_made_is_no_error() {
 
 #[test]
 fn garbage_is_set_aside() {
-    for garbage in [&b"not a database"[..], &[0; 8192], &[0xff; 100_000]] {
+    for garbage in [b"not a database".to_vec(), vec![0; 8192], vec![0xff; 100_000]] {
         let place = Place::new();
         fs::create_dir(place.directory.path().join("state")).expect("create");
-        fs::write(place.cache_file(), garbage).expect("write");
+        fs::write(place.cache_file(), &garbage).expect("write");
         let cache = place.cache();
         let entry = place.file("a.bin", 1000);
         cache.put(&entry.0, &entry.1, &entry.2);
