@@ -167,6 +167,11 @@ impl Race<'_> {
 
     async fn attempt(&self, position: usize, address: Multiaddr, short: bool) -> (usize, Result<Link, Failure>) {
         let outcome = async {
+            // Noticed here, because a TCP socket bound to the listening port that connects to that same port is
+            // connected to itself by the system, and the handshake fails with a riddle.
+            if self.inner.table.listening().contains(&address) {
+                return Err(Failure::Myself);
+            }
             let (reply, answer) = oneshot::channel();
             let command = Command::Dial { address, peer: self.peer, reuse: self.reuse, reply };
             let ended = || Failure::Other("the fabric is shut down".into());

@@ -109,7 +109,9 @@ impl Driver {
     ) -> Result<Self> {
         let tcp = if config.tcp { OptionalTransport::some(tcp::transport(key)?) } else { OptionalTransport::none() };
         let quic = if config.quic { OptionalTransport::some(quic::transport(key)) } else { OptionalTransport::none() };
-        let transport = tcp.or_transport(quic).map(|either, _| either.into_inner()).boxed();
+        // Both sides have the same types; taken out of `Either`, whose `source` would hide the cause.
+        let transport =
+            tcp.or_transport(quic).map(|either, _| either.into_inner()).map_err(|either| either.into_inner()).boxed();
 
         let allowed = connection_limits::ConnectionLimits::default()
             .with_max_pending_incoming(Some(limits::MAX_PENDING_CONNECTIONS))

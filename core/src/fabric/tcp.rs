@@ -21,12 +21,30 @@ pub fn transport(key: &Keypair) -> Result<Boxed<(PeerId, StreamMuxerBox)>> {
     muxer.set_max_num_streams(limits::STREAMS_PER_CONNECTION);
     let socket = tcp::Config::new().nodelay(true).listen_backlog(limits::LISTEN_BACKLOG);
     Ok(tcp::tokio::Transport::new(socket)
+        .map_err(SocketError)
         .upgrade(Version::V1Lazy)
         .authenticate(Security::new(key)?)
         .multiplex(muxer)
         .timeout(limits::DIAL_TIMEOUT)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
         .boxed())
+}
+
+/// An error of the socket, one level below the `Either` that libp2p's upgrades wrap errors in: `Either` reports the
+/// *source* of what it holds, so without this level the system's error itself would be invisible.
+#[derive(Debug)]
+struct SocketError(io::Error);
+
+impl std::fmt::Display for SocketError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TCP")
+    }
+}
+
+impl std::error::Error for SocketError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
 }
 
 /// Both handshakes, in order of preference.
@@ -56,7 +74,9 @@ impl UpgradeInfo for Security {
     type InfoIter = [&'static str; 2];
 
     fn protocol_info(&self) -> Self::InfoIter {
-        if std::env::var("DIG_BENCH_TLS").is_ok() { [TLS, NOISE] } else { [NOISE, TLS] }
+        // Noise first: measured, 4.0 s of CPU per GiB for both sides against 4.2 s with TLS, as libp2p's TLS prefers
+        // the same cipher (ChaCha20), and the handshake needs no certificate.
+        [NOISE, TLS]
     }
 }
 
