@@ -113,22 +113,21 @@ impl Download {
         let me = self.sources.get(&id)?;
         let typical = typical_speed(self.sources.values());
         let block_bytes = self.config.block_bytes.min(work.layout.piece_length());
-        let mine =
-            (me.queued_bytes + u64::from(block_bytes)) as f64 / me.speed(now, typical) + me.window.rtt().as_secs_f64();
+        let mine = me.eta(now, typical, me.queued_bytes + u64::from(block_bytes));
         let endgame = work.is_endgame();
         let mut busy: Vec<(f64, &Source)> = self
             .sources
             .values()
             .filter(|other| other.origin.source != id && other.supports(working) && !other.queue.is_empty())
-            .map(|other| (other.queued_bytes as f64 / other.speed(now, typical), other))
+            .map(|other| (other.eta(now, typical, other.queued_bytes), other))
             .filter(|(theirs, _)| mine < theirs * WORTH_HELPING)
             .collect();
         busy.sort_by(|a, b| b.0.total_cmp(&a.0));
         let found = 'search: {
-            for (theirs, other) in busy {
+            for (_, other) in busy {
                 let mut ahead = other.queued_bytes;
                 for (position, ask) in other.queue.iter().enumerate().rev() {
-                    let until = theirs * ahead as f64 / other.queued_bytes as f64;
+                    let until = other.eta(now, typical, ahead);
                     if mine >= until * WORTH_HELPING {
                         break;
                     }
