@@ -170,9 +170,11 @@ impl Run {
                     }
                 }
                 Some(checked) = self.checks.join_next() => self.take_check(checked)?,
-                candidate = next_candidate(&mut search) => match candidate {
-                    Some(candidate) => self.candidates.add(candidate),
-                    None => { search = None; self.candidates.end_search(); }
+                candidate = next_candidate(&mut search) => if let Some(candidate) = candidate {
+                    self.candidates.add(candidate);
+                } else {
+                    search = None;
+                    self.candidates.end_search();
                 },
                 Some(peer) = self.fellows.recv() => {
                     self.candidates.add(Candidate::new(Some(peer), Vec::new(), SourceKind::Pex));
