@@ -14,7 +14,7 @@ pub const EXIT_CODES: &[(u8, &str)] = &[
     (DONE, "done; for share: stopped by Ctrl-C after everything was shared"),
     (FAILED, "failed for another reason than those below"),
     (USAGE, "wrong arguments or option values"),
-    (NO_PEERS, "nobody who has the content was found, or no peer could be reached"),
+    (NO_PEERS, "nobody who has the content was found, no peer could be reached, or all of them went away"),
     (VERIFICATION_FAILED, "the received data does not have the requested hash"),
     (LOCAL_FILE, "a local file or directory is missing, not permitted, busy or changed, or the disk is full"),
     (INTERRUPTED, "interrupted; a download continues where it was when the same command is run again"),
@@ -70,7 +70,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     }
     match error.downcast_ref::<Error>().map(Error::kind) {
         Some(ErrorKind::InvalidArgument) => USAGE,
-        Some(ErrorKind::NoPeers | ErrorKind::ContentNotFound | ErrorKind::PeerUnreachable) => NO_PEERS,
+        Some(
+            ErrorKind::NoPeers | ErrorKind::ContentNotFound | ErrorKind::PeerUnreachable | ErrorKind::ConnectionClosed,
+        ) => NO_PEERS,
         Some(ErrorKind::VerificationFailed) => VERIFICATION_FAILED,
         Some(
             ErrorKind::FileNotFound

@@ -2,6 +2,7 @@
 //! A process ends at the latest when its handle is dropped.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -23,7 +24,6 @@ pub struct DigNat {
 }
 
 /// How a process ended and everything it printed.
-#[derive(Debug)]
 pub struct Ended {
     /// Exit code, `None` when a signal ended it.
     pub code: Option<i32>,
@@ -146,6 +146,20 @@ impl Drop for DigNat {
         // Both fail only when the process has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+impl fmt::Debug for Ended {
+    /// Without the many states of a download; a failed test shows this.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "exit code {:?}", self.code)?;
+        let last = self.lines.len().saturating_sub(1);
+        for (index, line) in self.lines.iter().enumerate() {
+            if line["type"] != "progress" || index == last {
+                writeln!(f, "  {line}")?;
+            }
+        }
+        write!(f, "{}", self.errors)
     }
 }
 
