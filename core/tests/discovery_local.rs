@@ -73,6 +73,21 @@ async fn two_nodes_find_each_other_by_key_and_a_third_is_left_out() {
     assert!(first.search(key("both")).recv().await.is_none(), "and a search after it ends at once");
 }
 
+/// Where the machine has no IPv6 this is the test above in short.
+#[tokio::test]
+async fn both_address_families_are_used() {
+    let with_ipv6 = |id, port| LocalConfig { ipv6: true, ..config(id, port) };
+    let host = LocalDiscovery::start(with_ipv6("GGGhost", 9001)).await.unwrap();
+    let seeker = LocalDiscovery::start(with_ipv6("GGGseeker", 0)).await.unwrap();
+    host.announce(key("families")).await.unwrap();
+    let found = next(&mut seeker.search(key("families"))).await.unwrap();
+    assert!(found.addresses.contains(&"/ip4/127.0.0.1/tcp/9001".to_owned()), "{found:?}");
+    let v6 = if_addrs::get_if_addrs().unwrap().iter().any(|interface| interface.ip() == std::net::Ipv6Addr::LOCALHOST);
+    assert_eq!(found.addresses.contains(&"/ip6/::1/tcp/9001".to_owned()), v6, "{found:?}");
+    seeker.stop().await;
+    host.stop().await;
+}
+
 #[tokio::test]
 async fn withdrawn_keys_are_not_found() {
     let (host, seeker) = (local("BBBhost", 9001).await, local("BBBseeker", 0).await);
@@ -181,7 +196,7 @@ impl Scripted {
 }
 
 impl Source for Scripted {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "scripted"
     }
 

@@ -112,7 +112,9 @@ proptest! {
         cut in 0_usize..400,
     ) {
         let mut bytes = vec![0, 0, 0x84, 0];
-        counts.iter().for_each(|count| bytes.extend([0, *count]));
+        for count in counts {
+            bytes.extend([0, count]);
+        }
         for (kind, rest, data) in records {
             bytes.push(0);
             bytes.extend(kind.to_be_bytes());

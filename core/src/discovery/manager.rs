@@ -100,7 +100,11 @@ impl PeerDiscovery {
         };
         let Some(announced) = announced else { return source.stop().await };
         for key in announced {
-            self.shared.report(source.announce(key).await);
+            self.shared.report(source.announce(key.clone()).await);
+            // Withdrawn meanwhile, when the source did not have it yet.
+            if !self.shared.lock().announced.contains(&key) {
+                self.shared.report(source.withdraw(key).await);
+            }
         }
     }
 
@@ -163,7 +167,7 @@ impl PeerDiscovery {
         }
         // The table knows the order; what it had to forget meanwhile goes to the end.
         let mut ranked = self.shared.lock().table.lookup(key);
-        ranked.iter().for_each(|candidate| drop(found.remove(candidate.label())));
+        found.retain(|label, _| !ranked.iter().any(|candidate| candidate.label() == label));
         ranked.extend(found.into_values());
         ranked.truncate(max);
         ranked
@@ -203,6 +207,7 @@ impl PeerDiscovery {
 
     /// Remembers a peer named by the user, as having `key` or (without one) as a possible source of everything.
     /// Running searches receive it.
+    #[expect(clippy::needless_pass_by_value, reason = "the table and every running search keep a copy")]
     pub fn add_manual(&self, candidate: Candidate, key: Option<&ContentKey>) {
         let now = self.shared.now();
         let mut state = self.shared.lock();

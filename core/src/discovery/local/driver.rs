@@ -63,7 +63,10 @@ struct OpenLink {
     token: CancellationToken,
 }
 
+/// Link, sender, bytes.
 type Received = (u32, SocketAddr, Vec<u8>);
+/// Link, addressee (none: everybody), bytes.
+type Outgoing = (u32, Option<SocketAddr>, Vec<u8>);
 
 impl Driver {
     /// Opens the sockets and spawns the tasks.
@@ -122,8 +125,9 @@ impl Driver {
         }
         if state.machine.search(now, key) {
             let mut subscriber = Subscriber { sender, missed: false };
-            let known = state.machine.known(now, &key);
-            known.into_iter().for_each(|candidate| subscriber.send(candidate));
+            for candidate in state.machine.known(now, &key) {
+                subscriber.send(candidate);
+            }
             state.searches.entry(key).or_default().push(subscriber);
             drop(state);
             self.shared.changed.notify_one();
@@ -174,7 +178,7 @@ impl State {
     }
 
     /// Advances the machine; returns the packets to send and when to come back.
-    fn advance(&mut self, now: Time) -> (Vec<(u32, Option<SocketAddr>, Vec<u8>)>, Option<Time>) {
+    fn advance(&mut self, now: Time) -> (Vec<Outgoing>, Option<Time>) {
         self.prune();
         self.machine.handle_timeout(now);
         let mut packets = Vec::new();
@@ -192,7 +196,9 @@ impl State {
             for subscriber in subscribers.iter_mut().filter(|subscriber| subscriber.missed) {
                 if subscriber.sender.capacity() == subscriber.sender.max_capacity() {
                     subscriber.missed = false;
-                    self.machine.known(now, key).into_iter().for_each(|candidate| subscriber.send(candidate));
+                    for candidate in self.machine.known(now, key) {
+                        subscriber.send(candidate);
+                    }
                 }
             }
         }
@@ -248,7 +254,7 @@ impl Run {
         self.send(packets).await;
     }
 
-    async fn send(&self, packets: Vec<(u32, Option<SocketAddr>, Vec<u8>)>) {
+    async fn send(&self, packets: Vec<Outgoing>) {
         for (link, to, bytes) in packets {
             let Some((place, open)) = self.open.iter().find(|(_, open)| open.id == link) else { continue };
             let target = to.unwrap_or_else(|| place.group());

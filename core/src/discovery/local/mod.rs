@@ -65,6 +65,10 @@ impl LocalDiscovery {
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] if the peer id cannot be a DNS label or `interfaces` match none that is up;
     /// otherwise the reason why the last interface could not be used.
+    #[expect(
+        clippy::unused_async,
+        reason = "needs the runtime, and platforms with slow interface lists will wait here"
+    )]
     pub async fn start(config: LocalConfig) -> Result<Self> {
         let id = config.peer_id.as_str();
         if id.is_empty() || id.len() > 63 || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {

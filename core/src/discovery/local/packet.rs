@@ -264,9 +264,9 @@ fn write_record(record: &Record) -> Result<simple_dns::ResourceRecord<'_>> {
 }
 
 fn malformed(error: simple_dns::SimpleDnsError) -> Error {
-    Error::with_source(ErrorKind::Protocol, "multicast DNS packet: malformed", error.to_string())
+    Error::with_source(ErrorKind::Protocol, "multicast DNS packet: malformed", error)
 }
 
 fn unwritable(error: simple_dns::SimpleDnsError) -> Error {
-    Error::with_source(ErrorKind::InvalidArgument, "multicast DNS packet: cannot be written", error.to_string())
+    Error::with_source(ErrorKind::InvalidArgument, "multicast DNS packet: cannot be written", error)
 }

@@ -196,7 +196,7 @@ impl Responder {
         let said: Vec<Item> =
             state.pending.keys().copied().filter(|item| self.is_said(*item, link, &packet.answers)).collect();
         if let Some(state) = self.links.get_mut(&link.id) {
-            said.iter().for_each(|item| drop(state.pending.remove(item)));
+            state.pending.retain(|item, _| !said.contains(item));
         }
     }
 
@@ -287,7 +287,7 @@ impl Responder {
         let asked = state.pending.iter().filter(|(_, pending)| pending.asker == Some(source)).map(|(item, _)| *item);
         let known: Vec<Item> = asked.filter(|item| self.is_known(*item, link, &packet.answers)).collect();
         if let Some(state) = self.links.get_mut(&link.id) {
-            known.iter().for_each(|item| drop(state.pending.remove(item)));
+            state.pending.retain(|item, _| !known.contains(item));
         }
     }
 

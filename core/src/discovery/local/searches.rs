@@ -67,7 +67,7 @@ struct Known {
 #[derive(Debug)]
 pub struct Searches {
     own_instance: String,
-    searches: BTreeMap<FileHash, Search>,
+    running: BTreeMap<FileHash, Search>,
     instances: BTreeMap<(u32, String), Instance>,
     /// Pairs of instance and key, bounded together.
     found: usize,
@@ -80,7 +80,7 @@ impl Searches {
     pub fn new(own_instance: &str) -> Self {
         Self {
             own_instance: own_instance.to_owned(),
-            searches: BTreeMap::new(),
+            running: BTreeMap::new(),
             instances: BTreeMap::new(),
             found: 0,
             pause_until: Time::ZERO,
@@ -89,12 +89,12 @@ impl Searches {
 
     /// Starts a search, or lets it ask again soon if it runs already. False when there is no room.
     pub fn search(&mut self, now: Time, key: FileHash) -> bool {
-        if let Some(search) = self.searches.get_mut(&key) {
+        if let Some(search) = self.running.get_mut(&key) {
             let soonest = search.last.map_or(now, |last| now.max(last + FIRST_WAIT));
             search.next = search.next.min(soonest);
             search.sent = search.sent.min(1);
-        } else if self.searches.len() < limits::MAX_MDNS_SEARCHES {
-            self.searches.insert(key, Search { sent: 0, next: now, last: None, overheard: BTreeSet::new() });
+        } else if self.running.len() < limits::MAX_MDNS_SEARCHES {
+            self.running.insert(key, Search { sent: 0, next: now, last: None, overheard: BTreeSet::new() });
         } else {
             return false;
         }
@@ -103,7 +103,7 @@ impl Searches {
 
     /// Ends a search.
     pub fn end(&mut self, key: &FileHash) {
-        if self.searches.remove(key).is_some() {
+        if self.running.remove(key).is_some() {
             self.retain(|_, known_key, _| known_key != key);
         }
     }
@@ -126,7 +126,7 @@ impl Searches {
         }
         for question in &packet.questions {
             let Some(key) = names::parse_key_name(&question.name) else { continue };
-            let Some(search) = self.searches.get_mut(&key) else { continue };
+            let Some(search) = self.running.get_mut(&key) else { continue };
             // Answers the asker knows but we do not would be left out, so its query is no good for us then.
             let ours = |record: &Record| match &record.data {
                 Data::Ptr(target) => self
@@ -200,21 +200,21 @@ impl Searches {
 
     /// Sends the queries that are due.
     pub fn timeout(&mut self, now: Time, links: &BTreeMap<u32, Link>, out: &mut VecDeque<Output>) {
-        if now < self.pause_until || self.searches.values().all(|search| search.next > now) {
+        if now < self.pause_until || self.running.values().all(|search| search.next > now) {
             return;
         }
         self.retain(|_, _, known| known.expires > now);
-        let due = self.searches.iter().filter(|(_, search)| search.next <= now).map(|(key, _)| *key);
+        let due = self.running.iter().filter(|(_, search)| search.next <= now).map(|(key, _)| *key);
         let due: Vec<FileHash> = due.take(limits::MAX_MDNS_QUESTIONS * limits::MDNS_QUERY_BURST).collect();
         for link in links.values() {
-            let asked = due.iter().filter(|key| !self.searches[key].overheard.contains(&link.id));
+            let asked = due.iter().filter(|key| !self.running[key].overheard.contains(&link.id));
             let asked: Vec<FileHash> = asked.copied().collect();
             for keys in asked.chunks(limits::MAX_MDNS_QUESTIONS) {
                 self.ask(now, link.id, keys, out);
             }
         }
         for key in &due {
-            let Some(search) = self.searches.get_mut(key) else { continue };
+            let Some(search) = self.running.get_mut(key) else { continue };
             let wait = FIRST_WAIT.saturating_mul(3_u32.saturating_pow(search.sent)).min(LONGEST_WAIT);
             search.sent = search.sent.saturating_add(1);
             search.last = Some(now);
@@ -226,12 +226,12 @@ impl Searches {
 
     /// When something is due.
     pub fn next_timeout(&self) -> Option<Time> {
-        self.searches.values().map(|search| search.next).min().map(|next| next.max(self.pause_until))
+        self.running.values().map(|search| search.next).min().map(|next| next.max(self.pause_until))
     }
 
     /// Entries in all tables, for checking the bounds.
     pub fn table_sizes(&self) -> usize {
-        self.searches.len() + self.instances.len() + self.found
+        self.running.len() + self.instances.len() + self.found
     }
 
     fn ask(&self, now: Time, link: u32, keys: &[FileHash], out: &mut VecDeque<Output>) {
@@ -280,7 +280,7 @@ impl Searches {
             }
             return;
         }
-        let Some(key) = names::parse_key_name(&record.name).filter(|key| self.searches.contains_key(key)) else {
+        let Some(key) = names::parse_key_name(&record.name).filter(|key| self.running.contains_key(key)) else {
             return;
         };
         if !names::is_instance(target) || target == self.own_instance {

@@ -458,10 +458,11 @@ impl Run {
         self.machine.handle(self.engine.clock.now(), Input::SourceClosed { source });
         if let Some(error) = error {
             tracing::debug!(peer = active.candidate.label(), error = %error.full_message(), "lost a source");
-            if active.link.is_none()
-                && let Some(peer) = &active.candidate.id
-            {
-                self.engine.discovery.record_failure(peer, None);
+            if active.link.is_none() {
+                match &active.candidate.id {
+                    Some(peer) => self.engine.discovery.record_failure(peer, None),
+                    None => self.engine.discovery.record_unreachable(active.candidate.label()),
+                }
             }
             self.last_error = Some(error);
         }
