@@ -33,7 +33,7 @@ class NetworkManager extends EngineObject {
   /** Opens a message connection to `{host, port}`, `'host:port'`, a multiaddr or a peer id. */
   async connect(target) {
     const peer = toPeer('target', target);
-    return new Connection(await call(() => this._native.connect(peer)));
+    return new Connection(await call(() => this._native.connect(peer)), bare(this));
   }
 
   connectToPeer(peer) {
@@ -111,7 +111,7 @@ function accept(manager) {
   target._native.accept((connection) => {
     const listener = reference.deref();
     if (listener && listener.listenerCount('connection') > 0) {
-      emitSafely(listener, 'connection', new Connection(connection));
+      emitSafely(listener, 'connection', new Connection(connection, listener));
     } else {
       // Nobody will ever read it: the other side should know.
       connection.close().catch(() => {});

@@ -106,20 +106,6 @@ test('what cannot be sent is refused', { timeout: DEADLINE }, async (t) => {
   assert.equal(await heard, 'still open');
 });
 
-test('a listener that throws does not end the stream', { timeout: DEADLINE }, async (t) => {
-  const { near, far } = await pair(t);
-  const problem = new Error('in a listener');
-  const uncaught = within(new Promise((resolve) => process.once('uncaughtException', resolve)), 'the exception');
-  far.once('bad', () => {
-    throw problem;
-  });
-  near.send('bad', 1);
-  assert.equal(await uncaught, problem);
-  const heard = event(far, 'good');
-  near.send('good', 2);
-  assert.equal(await heard, 2);
-});
-
 test('connect takes text, addresses and peers', { timeout: DEADLINE }, async (t) => {
   const { from, to } = await pair(t, (manager) => `127.0.0.1:${manager.port}`);
   const tcp = to.addresses.find((address) => address.includes('127.0.0.1') && address.includes('/tcp/'));

@@ -46,8 +46,8 @@ function child(t, args, { cwd = root, input, env } = {}) {
 }
 
 /** Runs a program to its end and gives what it printed. */
-async function runs(t, code, { module = false, ...options } = {}) {
-  const run = child(t, module ? ['--input-type=module', '-e', code] : ['-e', code], options);
+async function runs(t, code, { module = false, flags = [], ...options } = {}) {
+  const run = child(t, [...flags, ...(module ? ['--input-type=module'] : []), '-e', code], options);
   const { code: status, signal } = await within(run.ended, `the end of the process; so far: ${run.output}`);
   assert.deepEqual({ status, signal, errors: run.errors }, { status: 0, signal: null, errors: '' });
   return run.output;
@@ -94,6 +94,76 @@ test('a manager that was never started does not keep a process', { timeout: DEAD
   assert.equal(output, '100000\n');
 });
 
+test('what is in use is not collected', { timeout: DEADLINE }, async (t) => {
+  const output = await runs(
+    t,
+    `const { createNetworkManager } = require('.');
+     const { once } = require('events');
+     const settle = async () => { for (let i = 0; i < 5; i += 1) { gc(); await new Promise(setImmediate); } };
+     const listen = async () => {
+       const manager = createNetworkManager();
+       manager.on('connection', (c) => c.on('data', (d) => c.send(d + ' back').then(() => c.on('close', () => manager.stop()))));
+       await manager.start();
+       return manager.port;
+     };
+     const connect = async (port) => createNetworkManager().connect({ host: '127.0.0.1', port });
+     (async () => {
+       const port = await listen();
+       await settle();
+       const connection = await connect(port);
+       await settle();
+       connection.send('there and');
+       const [answer] = await once(connection, 'data');
+       await settle();
+       console.log(answer);
+       connection.close();
+     })();`,
+    { flags: ['--expose-gc'] },
+  );
+  assert.equal(output, 'there and back\n');
+});
+
+test('a listener that throws ends neither the stream nor the engine', { timeout: DEADLINE }, async (t) => {
+  const output = await runs(
+    t,
+    `const { createNetworkManager } = require('.');
+     process.on('uncaughtException', (error) => console.log('caught ' + error.message));
+     (async () => {
+       const [one, two] = [createNetworkManager(), createNetworkManager()];
+       two.on('started', () => { throw new Error('event'); });
+       two.on('connection', (connection) => {
+         connection.on('bad', () => { throw new Error('message'); });
+         connection.on('good', () => { one.stop(); two.stop(); });
+       });
+       await two.start();
+       const connection = await one.connect({ host: '127.0.0.1', port: two.port });
+       connection.send('bad', 1);
+       connection.send('good', 2);
+     })();`,
+  );
+  assert.deepEqual(output.trim().split('\n').sort(), ['caught event', 'caught message']);
+});
+
+test('a worker thread can use the engine and be ended with it running', { timeout: DEADLINE }, async (t) => {
+  const output = await runs(
+    t,
+    `const { Worker } = require('worker_threads');
+     const { createHost } = require('.');
+     const code = "const { parentPort } = require('worker_threads'); require('.').createFileHost()"
+       + ".then((host) => parentPort.postMessage(host.port));";
+     (async () => {
+       const worker = new Worker(code, { eval: true });
+       await new Promise((resolve) => worker.once('message', resolve));
+       await worker.terminate();
+       const host = createHost();
+       await host.start();
+       await host.stop();
+       console.log('fine');
+     })();`,
+  );
+  assert.equal(output, 'fine\n');
+});
+
 test('a started host keeps its process until a signal or exit', { timeout: DEADLINE }, async (t) => {
   const directory = tempDir(t);
   const start = `require('.').createFileHost({ directory: ${JSON.stringify(root + '/examples')} })
@@ -133,6 +203,11 @@ test('the package is found by its name from both module systems', { timeout: DEA
   const cjs = `const dig = require('@dignetwork/dig-nat-tools'); const { createFileHost, calculateSHA256 } = dig; ${print}`;
   assert.equal(await runs(t, esm, { module: true }), 'function light 64\n');
   assert.equal(await runs(t, cjs), 'function light 64\n');
+});
+
+test('the smoke test for old Node versions passes on this one', { timeout: DEADLINE }, async (t) => {
+  const run = child(t, ['test/smoke.js']);
+  assert.deepEqual(await within(run.ended, 'the smoke test'), { code: 0, signal: null }, run.errors);
 });
 
 test('the two examples bring Hello World across', { timeout: DEADLINE }, async (t) => {
