@@ -1,6 +1,8 @@
 //! The QUIC transport: libp2p's over quinn, with windows for long paths. Not here: the UDP socket itself, which
 //! libp2p keeps to itself (its buffers stay at the system's default size).
 
+use std::io;
+
 use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::{Boxed, Transport as _};
 use libp2p::identity::Keypair;
@@ -17,5 +19,12 @@ pub fn transport(key: &Keypair) -> Boxed<(PeerId, StreamMuxerBox)> {
     config.max_idle_timeout = limits::QUIC_IDLE_TIMEOUT.as_millis() as u32;
     config.keep_alive_interval = limits::QUIC_IDLE_TIMEOUT / 4;
     config.handshake_timeout = limits::DIAL_TIMEOUT;
-    quic::tokio::Transport::new(config).map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer))).boxed()
+    quic::tokio::Transport::new(config)
+        // The system's error itself, where there is one: the driver looks for it.
+        .map_err(|error| match error {
+            quic::Error::Io(cause) => cause,
+            other => io::Error::other(other),
+        })
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
+        .boxed()
 }

@@ -64,7 +64,7 @@ impl PartFile {
         check_directory(directory)?;
         check_target(target)?;
         let part = directory.join(names::part_name(&name.to_string_lossy(), hash));
-        let file = open_locked(&part)?;
+        let file = open_locked(&part, &mut || {})?;
 
         let failed = |error| Error::io(format!("prepare {}", part.display()), error);
         let metadata = file.metadata().map_err(failed)?;
@@ -264,7 +264,8 @@ fn check_target(target: &Path) -> Result<()> {
     }
 }
 
-fn open_locked(part: &Path) -> Result<File> {
+/// `between` is called after opening and before locking, where others may act; tests do.
+fn open_locked(part: &Path, between: &mut dyn FnMut()) -> Result<File> {
     let failed = |error| Error::io(format!("open {}", part.display()), error);
     let busy = || Error::new(ErrorKind::FileBusy, format!("{} is used by another download", part.display()));
     let mut options = OpenOptions::new();
@@ -281,6 +282,7 @@ fn open_locked(part: &Path) -> Result<File> {
         if !file.metadata().map_err(failed)?.is_file() {
             return Err(Error::invalid("target", format_args!("{} is not a regular file", part.display())));
         }
+        between();
         match fs4::FileExt::try_lock(&file) {
             Ok(()) => {}
             Err(fs4::TryLockError::WouldBlock) => return Err(busy()),

@@ -207,7 +207,9 @@ impl Choker {
 
         let stop = self.peers.iter().filter(|(id, peer)| peer.served_since.is_some() && !keep.contains(id));
         let stop: Vec<PeerId> = stop.map(|(id, _)| id.clone()).collect();
-        stop.into_iter().for_each(|id| self.choke(now, id));
+        for id in stop {
+            self.choke(now, id);
+        }
         for id in keep {
             if !self.is_served(&id) {
                 self.unchoke(now, id);

@@ -1,8 +1,5 @@
 //! Part files through their whole life: created, killed, resumed, contested, finished.
 
-use std::sync::Arc;
-use std::thread;
-
 use super::*;
 use tempfile::{TempDir, tempdir};
 
@@ -129,32 +126,23 @@ fn one_download_at_a_time() {
 }
 
 #[test]
-fn contenders_never_write_into_a_finished_file() {
-    let place = Arc::new(Place::new());
-    let workers: Vec<_> = (0..4)
-        .map(|_| {
-            let place = Arc::clone(&place);
-            thread::spawn(move || {
-                let mut finished = 0;
-                for _ in 0..200 {
-                    match place.open(8) {
-                        Ok(part) => {
-                            assert!(!part.had_data(), "opened a file that was already finished");
-                            part.write_at(0, &[b"complete"]).expect("write");
-                            part.finish(true).expect("finish");
-                            finished += 1;
-                        }
-                        Err(error) => assert_eq!(error.kind(), ErrorKind::FileBusy),
-                    }
-                }
-                finished
-            })
-        })
-        .collect();
-    let finished: u32 = workers.into_iter().map(|worker| worker.join().expect("no panic")).sum();
-    assert!(finished > 0);
-    assert_eq!(place.names(), ["movie.mkv"]);
-    assert_eq!(fs::read(place.target()).expect("read"), b"complete");
+fn a_file_finished_while_being_opened_is_left_alone() {
+    for finish in [true, false] {
+        let place = Place::new();
+        let mut owner = Some(place.open(8).expect("open"));
+        let path = owner.as_ref().expect("just opened").path().to_owned();
+        owner.as_ref().expect("just opened").write_at(0, &[b"complete"]).expect("write");
+        // The owner is done exactly between our opening and our locking.
+        let file = open_locked(&path, &mut || match owner.take() {
+            Some(owner) if finish => drop(owner.finish(true).expect("finish")),
+            Some(owner) => owner.discard().expect("discard"),
+            None => {}
+        });
+        let file = file.expect("a fresh part file");
+        assert_eq!(file.metadata().expect("metadata").len(), 0, "not the file that was finished");
+        assert_eq!(kind(place.open(8)), ErrorKind::FileBusy, "and it is the one that is locked");
+        assert_eq!(fs::read(place.target()).ok(), finish.then(|| b"complete".to_vec()));
+    }
 }
 
 #[test]
@@ -257,13 +245,17 @@ fn a_failed_finish_can_be_repeated() {
 #[cfg(unix)]
 #[test]
 fn a_planted_link_is_not_followed() {
-    let place = Place::new();
-    let victim = place.directory.path().join("victim");
-    fs::write(&victim, b"precious").expect("write");
-    let part = place.directory.path().join(names::part_name("movie.mkv", &place.hash));
-    std::os::unix::fs::symlink(&victim, part).expect("link");
-    place.open(3).expect_err("a link");
-    assert_eq!(fs::read(&victim).expect("read"), b"precious");
+    for exists in [true, false] {
+        let place = Place::new();
+        let victim = place.directory.path().join("victim");
+        if exists {
+            fs::write(&victim, b"precious").expect("write");
+        }
+        let part = place.directory.path().join(names::part_name("movie.mkv", &place.hash));
+        std::os::unix::fs::symlink(&victim, part).expect("link");
+        place.open(3).expect_err("a link");
+        assert_eq!(fs::read(&victim).ok(), exists.then(|| b"precious".to_vec()), "neither changed nor created");
+    }
 }
 
 #[cfg(target_os = "linux")]

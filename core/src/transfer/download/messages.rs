@@ -32,6 +32,8 @@ pub struct DownloadConfig {
     pub max_window_bytes: u64,
     /// Seed of all random choices.
     pub seed: u64,
+    /// Bytes per request, at most [`limits::MAX_BLOCK_BYTES`]; less only for tests and simulation.
+    pub block_bytes: u32,
     /// Piece length instead of the layout rule's; only for tests and simulation, where small files need many pieces.
     pub piece_length: Option<u32>,
 }
@@ -44,6 +46,7 @@ impl DownloadConfig {
             max_peers: limits::DEFAULT_MAX_PEERS,
             assembly_bytes: limits::MAX_ASSEMBLY_BYTES,
             max_window_bytes: limits::MAX_WINDOW_BYTES,
+            block_bytes: limits::MAX_BLOCK_BYTES,
             seed,
             piece_length: None,
         }
