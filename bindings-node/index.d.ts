@@ -4,75 +4,9 @@
 
 import { EventEmitter } from 'events';
 
-// ------------------------------------------------------------------------------------------------ names and constants
+import { CONNECTION_TYPE, NODE_TYPE } from './types/constants';
 
-/** How the bytes of a connection travel. Only TCP and UDP (QUIC) occur so far. */
-export declare enum CONNECTION_TYPE {
-  UNKNOWN = 'unknown',
-  TCP = 'tcp',
-  UDP = 'udp',
-  WEBRTC = 'webrtc',
-  GUN_RELAY = 'gun-relay',
-  UPNP = 'UPNP',
-  NAT_PMP = 'NAT_PMP',
-  UDP_HOLE_PUNCH = 'UDP_HOLE_PUNCH',
-  UDP_ADVANCED_HOLE_PUNCH = 'UDP_ADVANCED_HOLE_PUNCH',
-  TCP_HOLE_PUNCH = 'TCP_HOLE_PUNCH',
-  TCP_SIMULTANEOUS_OPEN = 'TCP_SIMULTANEOUS_OPEN',
-  ICE = 'ICE',
-  TURN = 'TURN',
-  GUN = 'GUN',
-  IPV6 = 'IPV6',
-  IPV6_TUNNEL = 'IPV6_TUNNEL',
-}
-export declare const ConnectionTypes: typeof CONNECTION_TYPE;
-
-/** What a node may use of the machine. */
-export declare enum NODE_TYPE {
-  UNKNOWN = 'unknown',
-  STANDARD = 'standard',
-  RELAY = 'relay',
-  BOOTSTRAP = 'bootstrap',
-  /** A client or network manager of this type never uploads. */
-  LIGHT = 'light',
-  SUPER = 'super',
-}
-
-export declare enum AnnouncePriority {
-  HIGH = 'high',
-  MEDIUM = 'medium',
-  LOW = 'low',
-}
-
-export declare const NAT_METHODS: {
-  readonly DIRECT: 'direct';
-  readonly UPNP: 'upnp';
-  readonly NAT_PMP: 'nat-pmp';
-  readonly UDP_HOLE_PUNCHING: 'udp-hole-punching';
-  readonly TCP_PORT_PREDICTION: 'tcp-port-prediction';
-  readonly WEBRTC: 'webrtc';
-  readonly RELAY: 'relay';
-};
-export declare const PEER_SOURCES: {
-  readonly DHT: 'dht';
-  readonly PEX: 'pex';
-  readonly LOCAL: 'local';
-  readonly TRACKER: 'tracker';
-  readonly MANUAL: 'manual';
-  readonly GUN: 'gun';
-};
-
-// Numbers of the original package, for programs that read them. Defaults are documented at the options.
-export declare const DEFAULT_CHUNK_SIZE: number;
-export declare const DEFAULT_CONNECTION_TIMEOUT: number;
-export declare const DEFAULT_REQUEST_TIMEOUT: number;
-export declare const DEFAULT_PEER_TIMEOUT: number;
-export declare const DEFAULT_CONCURRENCY: number;
-export declare const DEFAULT_TCP_PORT: number;
-export declare const DEFAULT_UDP_PORT: number;
-export declare const DEFAULT_STUN_SERVERS: readonly string[];
-export declare const DEFAULT_CONTENT_TTL: number;
-export declare const REANNOUNCE_INTERVAL: number;
+export * from './types/constants';
 
 // --------------------------------------------------------------------------------------------------------------- errors
 
@@ -615,36 +549,6 @@ export declare function calculateSHA256(data: Bytes | ArrayBuffer | string): str
 /** SHA-256 of a file in hex, hashed on a worker thread. */
 export declare function calculateSHA256File(path: string | URL, options?: { signal?: AbortSignal }): Promise<string>;
 
-declare const api: {
-  AnnouncePriority: typeof AnnouncePriority;
-  CONNECTION_TYPE: typeof CONNECTION_TYPE;
-  Connection: typeof Connection;
-  ConnectionTypes: typeof ConnectionTypes;
-  DEFAULT_CHUNK_SIZE: number;
-  DEFAULT_CONCURRENCY: number;
-  DEFAULT_CONNECTION_TIMEOUT: number;
-  DEFAULT_CONTENT_TTL: number;
-  DEFAULT_PEER_TIMEOUT: number;
-  DEFAULT_REQUEST_TIMEOUT: number;
-  DEFAULT_STUN_SERVERS: readonly string[];
-  DEFAULT_TCP_PORT: number;
-  DEFAULT_UDP_PORT: number;
-  DigNatError: typeof DigNatError;
-  FileClient: typeof FileClient;
-  FileHost: typeof FileHost;
-  NAT_METHODS: typeof NAT_METHODS;
-  NODE_TYPE: typeof NODE_TYPE;
-  NetworkManager: typeof NetworkManager;
-  PEER_SOURCES: typeof PEER_SOURCES;
-  REANNOUNCE_INTERVAL: number;
-  calculateSHA256: typeof calculateSHA256;
-  calculateSHA256File: typeof calculateSHA256File;
-  createClient: typeof createClient;
-  createFileClient: typeof createFileClient;
-  createFileHost: typeof createFileHost;
-  createHost: typeof createHost;
-  createNetworkManager: typeof createNetworkManager;
-  downloadFile: typeof downloadFile;
-};
+declare const api: Omit<typeof import('./index.js'), 'default'>;
 /** Everything above in one object. */
 export default api;

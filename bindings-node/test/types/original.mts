@@ -1,6 +1,6 @@
 // Programs as the documentation of the original package shows them, compiled only. Not here: running them.
 
-import {
+import dig, {
   NODE_TYPE,
   NetworkManager,
   createFileClient,
@@ -109,7 +109,7 @@ function nodeTypes() {
     nodeType: NODE_TYPE.STANDARD,
     dhtOptions: { shardPrefixes: ['00', '01', '02'] },
   });
-  return [lightHost, standardHost, superHost, shardedHost];
+  return [lightHost, standardHost, superHost, shardedHost, dig.createHost()];
 }
 
 function continuousDiscovery() {
