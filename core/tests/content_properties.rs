@@ -44,8 +44,11 @@ fn files_of_pieces(pieces: u32) -> impl Strategy<Value = (Vec<u8>, u32)> {
     )
 }
 
+/// A boundary and the false state claimed there.
+type Lie = (u32, [u8; 32]);
+
 /// The same with states that a liar changed.
-fn files_with_lies() -> impl Strategy<Value = (Vec<u8>, u32, Vec<(u32, [u8; 32])>)> {
+fn files_with_lies() -> impl Strategy<Value = (Vec<u8>, u32, Vec<Lie>)> {
     files_of_pieces(2).prop_flat_map(|(data, piece_length)| {
         let boundaries = (data.len() as u32).div_ceil(piece_length) - 1;
         let lies = prop::collection::vec((1..=boundaries, any::<[u8; 32]>()), 1..5);
@@ -70,7 +73,7 @@ fn consistent(description: &Description, piece: u32, data: &[u8]) -> bool {
 }
 
 /// The description with other states at some boundaries.
-fn with_lies(honest: &Description, lies: &[(u32, [u8; 32])]) -> Description {
+fn with_lies(honest: &Description, lies: &[Lie]) -> Description {
     let mut states: Vec<State> = (1..honest.layout().pieces()).map(|boundary| honest.before(boundary)).collect();
     for (boundary, bytes) in lies {
         states[*boundary as usize - 1] = State::from_bytes(*bytes);
@@ -214,7 +217,7 @@ proptest! {
         let honest = describe(&data, piece_length);
         // Never down to nothing: the empty description is refused by its constructor.
         let other: Vec<u8> = if shorten && data.len() > 1 {
-            data[..1 + change.index(data.len() - 1)].to_vec()
+            data[..=change.index(data.len() - 1)].to_vec()
         } else {
             data.iter().copied().chain(std::iter::repeat_n(0, 1 + change.index(300))).collect()
         };
@@ -231,9 +234,6 @@ proptest! {
         prop_assert!(layout.pieces() <= limits::MAX_PIECES);
         prop_assert!((limits::MIN_PIECE_BYTES..=limits::MAX_PIECE_BYTES).contains(&layout.piece_length()));
         prop_assert!(layout.piece_length().is_power_of_two());
-        match layout.last_piece() {
-            Some(last) => prop_assert_eq!(layout.range(last).end(), length),
-            None => prop_assert_eq!(length, 0),
-        }
+        prop_assert_eq!(layout.last_piece().map_or(0, |last| layout.range(last).end()), length);
     }
 }

@@ -79,6 +79,20 @@ pub const MAX_PAST_PEERS: usize = 2000;
 pub const MAX_SUSPECT_BLOCKS: usize = 4096;
 /// Withdrawn requests of one source whose answers may still be under way.
 pub const MAX_WITHDRAWN_REQUESTS: usize = 1024;
+/// Ranges of states that one source is asked for at the same time: half a megabyte, more than a round trip holds.
+pub const STATE_ASKS_PER_SOURCE: usize = 4;
+/// A range of states is asked of another source after this long, if there is one: 128 KiB at 26 KB/s.
+pub const STATES_TIMEOUT: Duration = Duration::from_secs(5);
+/// A rival description that was not decided on for so long makes room for one that waits.
+pub const RIVAL_PATIENCE: Duration = Duration::from_secs(60);
+/// How often a download looks for stalled, silent and idle sources.
+pub const DOWNLOAD_TICK: Duration = Duration::from_millis(250);
+/// How often a useless source is exchanged for a waiting candidate, and refused pieces are asked for again.
+pub const ROTATION_INTERVAL: Duration = Duration::from_secs(5);
+/// How long a source may be choked or slow before it is exchanged for a waiting candidate: a full choker turn.
+pub const USELESS_AFTER: Duration = Duration::from_secs(30);
+/// Requests that a source may skip, or times it may stall, before it is not used again.
+pub const MAX_STALLS: u32 = 3;
 /// REJECT frames of one source without any data in between, after which it is given up.
 pub const MAX_REJECTS: u32 = 1024;
 /// Peers the choker keeps count of; as many as there can be sessions.
@@ -133,12 +147,31 @@ pub const MAX_ADDRESS_BOOK_PEERS: usize = 4096;
 pub const MAX_BANNED_PEERS: usize = 4096;
 /// Head start of one address over the next when a target has several: a third of what RFC 8305 calls the upper bound.
 pub const DIAL_STAGGER: Duration = Duration::from_millis(250);
+/// Callers that share one connection attempt: every download of a client may dial the same host at once.
+pub const MAX_DIAL_WAITERS: usize = MAX_DOWNLOADS;
 /// Addresses tried for one dial.
 pub const MAX_DIAL_ADDRESSES: usize = 16;
 /// Port numbers tried when the system chooses one and it is not free for TCP and UDP both.
 pub const PORT_ATTEMPTS: usize = 32;
-/// Wait for the fabric task to take a command, or to report that all addresses are listened on.
+/// Wait for the fabric task to take a command.
 pub const FABRIC_COMMAND_TIMEOUT: Duration = Duration::from_secs(5);
+/// Wait for a QUIC answer from a host that refused TCP on the same port: two retransmissions of the first packet. A
+/// closed UDP port is silent, so without this every dial to a dead port would last the whole timeout.
+pub const QUIC_AFTER_REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
+/// Connections the system holds for us before we accept them; a swarm that starts at once is not refused.
+pub const LISTEN_BACKLOG: u32 = 1024;
+/// Streams open on one connection, whatever their protocol: all sessions of a peer and room for the rest.
+pub const STREAMS_PER_CONNECTION: usize = 2 * MAX_SESSIONS_PER_PEER;
+/// Wait for the transports to report the addresses they listen on.
+pub const LISTEN_REPORT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often a stopping fabric looks whether the system has closed its port.
+pub const PORT_POLL_INTERVAL: Duration = Duration::from_millis(2);
+/// Largest yamux frame we send: one block of file data, so that a block costs one frame.
+pub const YAMUX_FRAME_BYTES: usize = 128 * 1024;
+/// Receive window of all streams of one TCP connection together. yamux sets 256 KiB aside for every stream that may
+/// ever be open; the other half is what streams can grow into, up to twice the bandwidth-delay product of what is
+/// really read: eight streams of 16 MiB each.
+pub const YAMUX_CONNECTION_WINDOW_BYTES: usize = 2 * STREAMS_PER_CONNECTION * 256 * 1024;
 /// Protocols one node may register.
 pub const MAX_PROTOCOLS: usize = 32;
 /// Inbound streams being negotiated at once on one connection: yamux's own backlog, so that none is dropped there.
@@ -162,13 +195,58 @@ pub const DISCOVERY_QUEUE: usize = 64;
 pub const FIND_TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest multicast DNS packet sent or accepted (RFC 6762 section 17).
 pub const MAX_MDNS_PACKET_BYTES: usize = 9000;
-/// Keys a local query asks for at once.
-pub const MAX_MDNS_QUESTIONS: usize = 32;
+/// Content keys a discovery table remembers peers for; the least recently seen is forgotten first.
+pub const MAX_DISCOVERY_KEYS: usize = 4096;
+/// Keys a local query asks for at once: 20 questions of 60 bytes leave room for known answers in one Ethernet frame.
+pub const MAX_MDNS_QUESTIONS: usize = 20;
+/// Pointer records in one answer or known-answer packet: each takes about 80 bytes, the host's own records 300.
+pub const MAX_MDNS_POINTERS: usize = 12;
+/// Query packets sent per interface without a pause, so that thousands of searches starting at once do not flood it.
+pub const MDNS_QUERY_BURST: usize = 4;
+/// The pause after a burst of queries.
+pub const MDNS_QUERY_PAUSE: Duration = Duration::from_millis(20);
+/// Answers waiting per interface for their random delay; further questions are left to the asker's next try.
+pub const MAX_MDNS_PENDING: usize = 256;
+/// Answer packets per second and interface; protects the network from whoever makes us answer.
+pub const MDNS_ANSWERS_PER_SECOND: u32 = 50;
+/// Recently answered keys remembered per interface, for the one-second rule and for goodbyes.
+pub const MAX_MDNS_ANSWERED: usize = 1024;
+/// Local searches running at once; as many as downloads.
+pub const MAX_MDNS_SEARCHES: usize = 4096;
+/// Hosts a local search remembers, all interfaces together.
+pub const MAX_MDNS_INSTANCES: usize = 1024;
+/// Pairs of remembered host and searched key.
+pub const MAX_MDNS_FOUND: usize = 8192;
+/// Interfaces and address families used at once.
+pub const MAX_MDNS_LINKS: usize = 64;
+/// Received packets waiting for the local discovery task; the surplus stays in the sockets' own buffers.
+pub const MDNS_PACKET_QUEUE: usize = 64;
+/// How often interfaces are looked at again: a laptop joins another network without a restart.
+pub const MDNS_INTERFACE_INTERVAL: Duration = Duration::from_secs(15);
 
 // --- events ---
 
 /// Events waiting for one subscriber; the oldest are replaced by a `lagged` event.
 pub const EVENT_QUEUE: usize = 1024;
+
+// --- store ---
+
+/// Bytes read from disk at once while hashing: large enough for sequential speed, small enough to stay in cache.
+pub const HASH_BUFFER_BYTES: usize = 1024 * 1024;
+/// Threads hashing files; beyond it the disk is the limit.
+pub const MAX_HASH_THREADS: usize = 16;
+/// Files in the hash cache; beyond it the cache starts afresh, which also sheds entries of files that are gone.
+pub const MAX_HASH_CACHE_ENTRIES: u64 = 2 * MAX_SHARED_FILES as u64;
+/// Memory the hash cache's store may use for its pages.
+pub const HASH_CACHE_MEMORY_BYTES: usize = 16 * 1024 * 1024;
+/// Results collected before they are written to the cache in one transaction: each one costs a flush of the disk.
+pub const HASH_CACHE_BATCH: usize = 1000;
+/// The same in bytes of descriptions.
+pub const HASH_CACHE_BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// Results are written at the latest after this, so that a crash costs little work.
+pub const HASH_CACHE_FLUSH: Duration = Duration::from_secs(5);
+/// Numbered names (`name (1).ext`) tried when a target must not be replaced.
+pub const MAX_NUMBERED_NAMES: u32 = 10_000;
 
 // --- api ---
 
@@ -176,3 +254,31 @@ pub const EVENT_QUEUE: usize = 1024;
 pub const MAX_SHARED_FILES: usize = 1_000_000;
 /// Downloads running at once in one client.
 pub const MAX_DOWNLOADS: usize = 4096;
+/// Content ids one node maps: as many as files.
+pub const MAX_CONTENT_IDS: usize = MAX_SHARED_FILES;
+
+// --- transfer driver ---
+
+/// News of finished pieces waiting for one serving session; one that falls behind compares the whole bitmap instead.
+pub const PIECE_NEWS_QUEUE: usize = 1024;
+/// Peers with an own rate bucket at once.
+pub const MAX_LIMITED_PEERS: usize = 10_000;
+/// Frames and blocks of all sources waiting for one download's machine: 8 MiB of blocks.
+pub const DOWNLOAD_EVENTS: usize = 64;
+/// Control frames waiting to be sent on one stream. A full window of requests fits.
+pub const CONTROL_FRAMES: usize = 1024;
+/// Requesters with pieces of their own waiting to be looked at by a download.
+pub const FELLOWS_QUEUE: usize = 32;
+/// Chunks taken from a serve callback for one file: 16 GiB at the default chunk size. Bounds callbacks that never end.
+pub const MAX_CALLBACK_CHUNKS: u64 = 262_144;
+/// First pause before a peer that could not be reached is dialled again; doubles up to [`MAX_REDIAL_PAUSE`].
+pub const REDIAL_PAUSE: Duration = Duration::from_secs(1);
+/// Longest pause between dials of one peer within a download.
+pub const MAX_REDIAL_PAUSE: Duration = Duration::from_secs(30);
+/// How long a download with continuous discovery switched off collects peers before it keeps to those it has.
+pub const FIRST_SEARCH: Duration = Duration::from_secs(2);
+/// Messages from other nodes waiting to be accepted as connections.
+pub const INBOUND_CONNECTIONS: usize = 64;
+/// Failed dials in a row after which a discovered peer is forgotten; peers named by the user are dialled again until
+/// the download gives up.
+pub const MAX_REDIALS: u32 = 5;

@@ -43,7 +43,9 @@ impl Description {
     pub fn from_states(hash: FileHash, layout: PieceLayout, states: impl AsRef<[State]>) -> Result<Self> {
         let states = states.as_ref();
         let mut bytes = BytesMut::with_capacity(states.len() * STATE_BYTES);
-        states.iter().for_each(|state| bytes.put_slice(state.as_bytes()));
+        for state in states {
+            bytes.put_slice(state.as_bytes());
+        }
         Self::from_state_bytes(hash, layout, bytes.freeze())
     }
 

@@ -1,0 +1,15 @@
+'use strict';
+// The package for `require`. `index.mjs` beside it is the same for `import`.
+
+const { FileClient } = require('./client');
+const { Connection } = require('./connection');
+const constants = require('./constants');
+const { DigNatError } = require('./errors');
+const functions = require('./functions');
+const { FileHost } = require('./host');
+const { NetworkManager } = require('./manager');
+
+const api = { ...functions, ...constants, Connection, DigNatError, FileClient, FileHost, NetworkManager };
+
+module.exports = { ...api, default: api };
+Object.defineProperty(module.exports, '__esModule', { value: true });

@@ -1,0 +1,93 @@
+// Every call form and its types from a CommonJS project, compiled only. A line under @ts-expect-error must not compile.
+
+import dig, {
+  Connection,
+  DigNatError,
+  DownloadResult,
+  FileClient,
+  FileHost,
+  HostFileCallback,
+  NetworkManager,
+  calculateSHA256,
+  calculateSHA256File,
+  createFileClient,
+  createFileHost,
+  downloadFile,
+} from '@dignetwork/dig-nat-tools';
+
+const hash = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855';
+
+export async function awaitableForms() {
+  const host: FileHost = await createFileHost({ directory: new URL('file:///tmp') });
+  const client: FileClient = await createFileClient({ requestTimeout: 1000 });
+  const used: FileHost = createFileHost();
+  const fromDefault: FileHost = dig.createHost();
+  // @ts-expect-error the awaited host is not awaitable once more
+  host.then;
+  // @ts-expect-error a port is a number
+  createFileHost({ port: '8080' });
+  return { host, client, used, fromDefault };
+}
+
+export async function freeDownloads(signal: AbortSignal) {
+  const byObject: DownloadResult = await downloadFile({ fileHash: hash, savePath: 'a', peers: ['127.0.0.1:1'], signal });
+  const positional = await downloadFile(hash, 'a', [{ host: '127.0.0.1', port: 1 }], {
+    progressCallback: (received: number, total: number) => console.log(received / total),
+  });
+  const withId = await downloadFile('id', hash, 'a', [{ address: '127.0.0.1', port: 1 }], {
+    progressCallback: (progress: { percent: number }) => console.log(progress.percent),
+    onProgress: (received, total) => console.log(received, total),
+  });
+  // @ts-expect-error two strings are no form
+  await downloadFile(hash, 'a');
+  return [byObject.filePath, positional.path, withId.toString(), withId.connectionTypes['x']];
+}
+
+export async function clientForms(client: FileClient) {
+  const path: string = await client.downloadFile(hash, 'a', { onProgress: (fraction) => fraction.toFixed(2) });
+  const fromHost: string = await client.downloadFile('127.0.0.1:1', hash, { savePath: 'a', onProgress: (r, t) => r / t });
+  const swapped: string = await client.downloadFile(hash, '127.0.0.1:1', { savePath: 'a' });
+  const byId: string = await client.downloadByContentId('id', { outputDir: 'downloads' });
+  const fromPeers: DownloadResult = await client.downloadFileFromPeers([{ id: '12D3' }], hash, 'a');
+  const { size } = await client.getFileInfo(hash, { timeout: 100 });
+  const cancelled: boolean = client.cancelDownload(client.getActiveDownloads()[0]);
+  await client.findPeers(hash, 5, 1000);
+  await client.findPeers(hash, { maxPeers: 5, timeout: 1000 });
+  for (const end of [client.stop(), client.shutdown(), client.disconnect()]) await end;
+  return { path, fromHost, swapped, byId, fromPeers, size, cancelled };
+}
+
+export async function managerForms(manager: NetworkManager) {
+  manager.on('connection', (connection: Connection) => {
+    connection.on('data', (data) => console.log(data.length));
+    connection.on('close', (reason) => console.log(reason?.code));
+    connection.on('chat', (value: { text: string }) => console.log(value.text));
+  });
+  manager.on('peer:discovered', (peer) => console.log(peer.address, peer.port));
+  const connection = await manager.connect('127.0.0.1:1');
+  await connection.send('chat', { text: 'hello' });
+  await connection.send(new Uint8Array(3));
+  await manager.downloadFile('id', { savePath: 'a' });
+  // @ts-expect-error the manager needs to know where to
+  await manager.downloadFile(['127.0.0.1:1'], hash, {});
+  const shared: string = await manager.shareFile('a', 'id');
+  return [shared, manager.getContentHash('id'), manager.getContentId(hash), manager.getConnectionType('x')];
+}
+
+export async function hostForms(host: FileHost) {
+  const { contentId, size } = await host.addFile('a', { contentId: 'id', announceLevel: 'high' });
+  host.on('warning', ({ error }) => console.log(error.advice));
+  host.on('file:added', ({ path }) => console.log(path));
+  const announced: Map<string, boolean> = host.getAnnouncedFiles();
+  const ports: { tcp: number; udp: number } = host.getListeningPorts();
+  const callback: HostFileCallback = async (_id, startChunk, chunkSize) =>
+    startChunk === 0 ? [Buffer.alloc(chunkSize)] : null;
+  return { contentId, size, announced, ports, other: new FileHost({ hostFileCallback: callback }) };
+}
+
+export function errors(error: unknown) {
+  if (error instanceof DigNatError && error.code === 'ERR_NO_PEERS') {
+    return `${error.number}: ${error.advice}`;
+  }
+  return calculateSHA256('text') + calculateSHA256(Buffer.alloc(1)) + calculateSHA256File('a');
+}

@@ -1,0 +1,216 @@
+"""Keyword arguments of hosts, clients, managers, downloads and searches, for type checkers and readers.
+
+Made by scripts/generate_options.py from the tables of core, where names, types and ranges are checked at run time.
+Durations are in seconds (``float``); the names that end in ``_ms`` take milliseconds instead.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TypedDict, Union
+
+Path = Union[str, "os.PathLike[str]"]
+
+
+class HostKeywords(TypedDict, total=False):
+    """Keyword arguments of FileHost."""
+
+    port: int
+    """TCP and UDP port to listen on. Default 0: a free port chosen by the system, the same for both."""
+    enable_ipv6: bool
+    """Listen on IPv6 as well as IPv4 and dial both. Default false."""
+    enable_tcp: bool
+    """Accept and dial TCP connections. Default true."""
+    enable_udp: bool
+    """Accept and dial QUIC (UDP) connections. Default true."""
+    local_enabled: bool
+    """Find peers and be found on the local network by multicast DNS. Default true."""
+    local_only: bool
+    """Contact nothing but the local network and addresses given by the user. Default false, or true when the
+    environment variable ``DIG_NAT_LOCAL_ONLY`` is ``1``."""
+    interfaces: Sequence[str]
+    """Interfaces (names or addresses) used for listening addresses and local discovery. Default empty: all, or the
+    comma-separated list in the environment variable ``DIG_NAT_INTERFACES``."""
+    persistence_dir: Path | None
+    """Directory for state that outlives the process (identity, hash cache). Default none: nothing is kept."""
+    enable_persistence: bool
+    """Keep state in ``persistence_dir`` (``./.dig-nat-tools`` when unset). Default false."""
+    max_connections: int
+    """Connections held at once. Default 1000, range 1 to 100000."""
+    upload_limit: int
+    """Upload limit of the whole node in bytes per second. Default 0: none."""
+    download_limit: int
+    """Download limit of the whole node in bytes per second. Default 0: none."""
+    peer_upload_limit: int
+    """Upload limit per peer in bytes per second. Default 0: none."""
+    peer_download_limit: int
+    """Download limit per peer in bytes per second. Default 0: none."""
+    light_node: bool
+    """Never upload, not even pieces of running downloads. Default false."""
+    directory: Path | None
+    """Directory whose files are shared at start, recursively. Default none."""
+    upload_slots: int
+    """Peers served at once (one of them the optimistic choice) while more want data. Default 4, range 1 to 1000."""
+    chunk_size: int
+    """Unit of the ``hostFileCallback`` contract in bytes. Default 65536, range 1024 to 16777216."""
+
+
+class ClientKeywords(TypedDict, total=False):
+    """Keyword arguments of FileClient and NetworkManager."""
+
+    port: int
+    """TCP and UDP port to listen on. Default 0: a free port chosen by the system, the same for both."""
+    enable_ipv6: bool
+    """Listen on IPv6 as well as IPv4 and dial both. Default false."""
+    enable_tcp: bool
+    """Accept and dial TCP connections. Default true."""
+    enable_udp: bool
+    """Accept and dial QUIC (UDP) connections. Default true."""
+    local_enabled: bool
+    """Find peers and be found on the local network by multicast DNS. Default true."""
+    local_only: bool
+    """Contact nothing but the local network and addresses given by the user. Default false, or true when the
+    environment variable ``DIG_NAT_LOCAL_ONLY`` is ``1``."""
+    interfaces: Sequence[str]
+    """Interfaces (names or addresses) used for listening addresses and local discovery. Default empty: all, or the
+    comma-separated list in the environment variable ``DIG_NAT_INTERFACES``."""
+    persistence_dir: Path | None
+    """Directory for state that outlives the process (identity, hash cache). Default none: nothing is kept."""
+    enable_persistence: bool
+    """Keep state in ``persistence_dir`` (``./.dig-nat-tools`` when unset). Default false."""
+    max_connections: int
+    """Connections held at once. Default 1000, range 1 to 100000."""
+    upload_limit: int
+    """Upload limit of the whole node in bytes per second. Default 0: none."""
+    download_limit: int
+    """Download limit of the whole node in bytes per second. Default 0: none."""
+    peer_upload_limit: int
+    """Upload limit per peer in bytes per second. Default 0: none."""
+    peer_download_limit: int
+    """Download limit per peer in bytes per second. Default 0: none."""
+    light_node: bool
+    """Never upload, not even pieces of running downloads. Default false."""
+    download_dir: Path
+    """Directory for downloads that are given no path. Default the current directory."""
+    request_timeout_ms: int
+    """Time for the first answer of a peer, in ms. Default 30000, range 100 to 3600000."""
+    request_timeout: float
+    """The same in seconds."""
+    enable_continuous_discovery: bool
+    """Keep looking for further peers while a download runs. Default true."""
+    max_peers: int
+    """Peers one download uses at once. Default 10, range 1 to 500."""
+
+
+class DownloadKeywords(TypedDict, total=False):
+    """Keyword arguments of download."""
+
+    save_path: Path | None
+    """Target file. Default: ``output_dir`` and the name the peers offer, made safe, else the hash."""
+    output_dir: Path | None
+    """Target directory when ``save_path`` is not given. Default: the client's ``download_dir``."""
+    peers: Sequence[str]
+    """Peers to ask: ``host:port``, multiaddr, or peer id. Default none: discovery finds them."""
+    max_peers: int | None
+    """Peers used at once. Default: the client's ``max_peers``. Range 1 to 500."""
+    timeout_ms: int
+    """Give up when no peer that has the content was found for so long, in ms. Default 30000, range 1 to 86400000."""
+    timeout: float
+    """The same in seconds."""
+    discover: bool | None
+    """Search for peers besides those given. Default: the client's ``enable_continuous_discovery``."""
+    download_limit: int
+    """Download limit in bytes per second. Default 0: none."""
+    share_while_downloading: bool
+    """Serve pieces to others while downloading. Default true; a light node never does."""
+    overwrite: bool
+    """Replace an existing target file whose content differs. Default true."""
+
+
+class DownloadFileKeywords(TypedDict, total=False):
+    """Keyword arguments of download_file."""
+
+    port: int
+    """TCP and UDP port to listen on. Default 0: a free port chosen by the system, the same for both."""
+    enable_ipv6: bool
+    """Listen on IPv6 as well as IPv4 and dial both. Default false."""
+    enable_tcp: bool
+    """Accept and dial TCP connections. Default true."""
+    enable_udp: bool
+    """Accept and dial QUIC (UDP) connections. Default true."""
+    local_enabled: bool
+    """Find peers and be found on the local network by multicast DNS. Default true."""
+    local_only: bool
+    """Contact nothing but the local network and addresses given by the user. Default false, or true when the
+    environment variable ``DIG_NAT_LOCAL_ONLY`` is ``1``."""
+    interfaces: Sequence[str]
+    """Interfaces (names or addresses) used for listening addresses and local discovery. Default empty: all, or the
+    comma-separated list in the environment variable ``DIG_NAT_INTERFACES``."""
+    persistence_dir: Path | None
+    """Directory for state that outlives the process (identity, hash cache). Default none: nothing is kept."""
+    enable_persistence: bool
+    """Keep state in ``persistence_dir`` (``./.dig-nat-tools`` when unset). Default false."""
+    max_connections: int
+    """Connections held at once. Default 1000, range 1 to 100000."""
+    upload_limit: int
+    """Upload limit of the whole node in bytes per second. Default 0: none."""
+    download_limit: int
+    """Download limit in bytes per second. Default 0: none."""
+    peer_upload_limit: int
+    """Upload limit per peer in bytes per second. Default 0: none."""
+    peer_download_limit: int
+    """Download limit per peer in bytes per second. Default 0: none."""
+    light_node: bool
+    """Never upload, not even pieces of running downloads. Default false."""
+    download_dir: Path
+    """Directory for downloads that are given no path. Default the current directory."""
+    request_timeout_ms: int
+    """Time for the first answer of a peer, in ms. Default 30000, range 100 to 3600000."""
+    request_timeout: float
+    """The same in seconds."""
+    enable_continuous_discovery: bool
+    """Keep looking for further peers while a download runs. Default true."""
+    max_peers: int | None
+    """Peers used at once. Default: the client's ``max_peers``. Range 1 to 500."""
+    save_path: Path | None
+    """Target file. Default: ``output_dir`` and the name the peers offer, made safe, else the hash."""
+    output_dir: Path | None
+    """Target directory when ``save_path`` is not given. Default: the client's ``download_dir``."""
+    peers: Sequence[str]
+    """Peers to ask: ``host:port``, multiaddr, or peer id. Default none: discovery finds them."""
+    timeout_ms: int
+    """Give up when no peer that has the content was found for so long, in ms. Default 30000, range 1 to 86400000."""
+    timeout: float
+    """The same in seconds."""
+    discover: bool | None
+    """Search for peers besides those given. Default: the client's ``enable_continuous_discovery``."""
+    share_while_downloading: bool
+    """Serve pieces to others while downloading. Default true; a light node never does."""
+    overwrite: bool
+    """Replace an existing target file whose content differs. Default true."""
+
+
+class AddFileKeywords(TypedDict, total=False):
+    """Keyword arguments of add_file and share_file."""
+
+    content_id: str | None
+    """Readable id under which the file can also be found. Default none."""
+
+
+class FindKeywords(TypedDict, total=False):
+    """Keyword arguments of find_peers."""
+
+    max_peers: int
+    """Stop after so many peers. Default 50, range 1 to 1000."""
+    timeout_ms: int
+    """Time of the search in ms. Default 5000, range 1 to 3600000."""
+    timeout: float
+    """The same in seconds."""
+
+
+SECONDS = {
+    "request_timeout": "request_timeout_ms",
+    "timeout": "timeout_ms",
+}
+"""Names that take seconds, and the option in milliseconds that each one sets."""

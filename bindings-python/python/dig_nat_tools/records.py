@@ -1,0 +1,213 @@
+"""The plain records that calls take and return. Their fields are core's; only the spelling is Python's."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+__all__ = [
+    "CallbackRequest",
+    "DiscoveredPeer",
+    "DownloadResult",
+    "ErrorRecord",
+    "FileInfo",
+    "Message",
+    "PeerProgress",
+    "PeerStats",
+    "Progress",
+    "RemoteFile",
+]
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """A file that this node shares."""
+
+    path: Path
+    """Where it is."""
+    hash: str
+    """Its SHA-256 in hex."""
+    size: int
+    """Its size in bytes."""
+    content_id: str | None
+    """Its readable id."""
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """What peers say of a file."""
+
+    hash: str
+    """Its SHA-256 in hex."""
+    size: int
+    """Its size in bytes, as claimed by the first peer that answered."""
+    piece_size: int
+    """Bytes per piece."""
+    pieces: int
+    """Number of pieces."""
+    name: str | None
+    """Suggested name, made safe."""
+
+
+@dataclass(frozen=True)
+class DiscoveredPeer:
+    """Somebody who may have a content."""
+
+    id: str
+    """Peer id, or ``host:port`` while that is unknown."""
+    address: str
+    """Host part of the best address."""
+    port: int
+    """Port of the best address."""
+    addresses: tuple[str, ...]
+    """All addresses, best first: multiaddrs or ``host:port``."""
+    source: str
+    """``manual``, ``local``, ..."""
+    confidence: float
+    """Trust in the record, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class PeerStats:
+    """One peer's part in a finished download."""
+
+    bytes: int
+    """Payload bytes received from it."""
+    rate: float
+    """Mean payload bytes per second while it took part."""
+    connection_type: str
+    """``tcp``, ``udp``, ..."""
+    active: bool
+    """Whether it took part until the end."""
+
+
+@dataclass(frozen=True)
+class DownloadResult:
+    """A finished download."""
+
+    path: Path
+    """Where the file is."""
+    hash: str
+    """Its SHA-256 in hex, proven."""
+    size: int
+    """Its size in bytes."""
+    resumed_bytes: int
+    """Bytes that an earlier, interrupted run had already fetched."""
+    total_time_ms: int
+    """Wall-clock time in milliseconds."""
+    average_speed: float
+    """Bytes per second, resumed bytes left out; never NaN."""
+    peers: Mapping[str, PeerStats]
+    """By peer id."""
+
+
+@dataclass(frozen=True)
+class PeerProgress:
+    """One peer's part in a download."""
+
+    peer: str
+    """Who; the address as given while the id is still unknown."""
+    status: Literal["connecting", "choked", "active", "slow", "dropped", "banned"]
+    """What it is doing."""
+    bytes: int
+    """Payload bytes received from it."""
+    rate: float
+    """Payload bytes per second over the last seconds."""
+    connection_type: str
+    """``tcp``, ``udp`` (QUIC) or the traversal method that carries the bytes."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The state of a download."""
+
+    bytes: int
+    """Verified bytes, those of an earlier run included. Never falls except when a lie is unmasked."""
+    total: int
+    """Size of the file, 0 while unknown."""
+    fraction: float
+    """``bytes / total``; 1.0 for a finished empty file, 0.0 while unknown. Never NaN."""
+    rate: float
+    """Bytes per second over the last seconds."""
+    eta: float | None
+    """Seconds left at this rate, ``None`` while unknown."""
+    peers: tuple[PeerProgress, ...]
+    """Every peer of this download."""
+
+
+@dataclass(frozen=True)
+class CallbackRequest:
+    """What a file callback is asked for."""
+
+    content_id: str
+    """The content id, or the hash in hex when it was asked for by hash."""
+    start_chunk: int
+    """Index of the first wanted chunk."""
+    chunk_size: int
+    """Bytes per chunk; only the last chunk of a file may be shorter."""
+    sha256: str | None
+    """The hash, when known."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message of a connection."""
+
+    kind: str
+    """Type name, empty for plain data."""
+    data: str | bytes
+    """The payload, as the other side sent it: text or bytes."""
+
+
+@dataclass(frozen=True)
+class ErrorRecord:
+    """An error as it travels in events."""
+
+    code: str
+    """Text code, e.g. ``ERR_NO_PEERS``."""
+    number: int
+    """Number of the kind."""
+    message: str
+    """What failed, with causes."""
+    advice: str
+    """What to do."""
+
+
+def camel(name: str) -> str:
+    """The spelling of a field in core's JSON."""
+    first, *rest = name.split("_")
+    return first + "".join(part.capitalize() for part in rest)
+
+
+def build(cls: type[_T], raw: Mapping[str, Any], **changed: Any) -> _T:
+    """An instance of a record class from core's JSON; ``changed`` replaces fields that are records themselves."""
+    fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+    values = {field.name: raw.get(camel(field.name)) for field in fields if field.init}
+    values.update(changed)
+    return cls(**values)
+
+
+def file_info(raw: Mapping[str, Any]) -> FileInfo:
+    return build(FileInfo, raw)
+
+
+def remote_file(raw: Mapping[str, Any]) -> RemoteFile:
+    return build(RemoteFile, raw)
+
+
+def discovered_peer(raw: Mapping[str, Any]) -> DiscoveredPeer:
+    return build(DiscoveredPeer, raw, addresses=tuple(raw["addresses"]))
+
+
+def download_result(raw: Mapping[str, Any]) -> DownloadResult:
+    peers = {peer: build(PeerStats, stats) for peer, stats in raw["peers"].items()}
+    return build(DownloadResult, raw, peers=peers)
+
+
+def progress(raw: Mapping[str, Any]) -> Progress:
+    return build(Progress, raw, peers=tuple(build(PeerProgress, peer) for peer in raw["peers"]))

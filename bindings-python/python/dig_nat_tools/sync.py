@@ -1,0 +1,414 @@
+"""The names of :mod:`dig_nat_tools.aio` as blocking calls, for programs without an event loop.
+
+Waiting releases the GIL and can be interrupted with Ctrl-C, which cancels the work. Objects may be used from several
+threads. ``on_progress`` is called in the thread that waits, ``file_callback`` on threads of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import deque
+from collections.abc import Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, Union
+
+from . import _native, records
+from ._callbacks import FileCallback, OnThreads
+from ._encode import encode
+from ._running import OnProgress, as_bytes, check_progress, run_blocking
+from .events import Event, StoppedEvent, event
+from .options import Path
+from .records import DiscoveredPeer, DownloadResult, FileInfo, Message, RemoteFile
+
+if TYPE_CHECKING:
+    from typing_extensions import Self, Unpack
+
+    from .options import (
+        AddFileKeywords,
+        ClientKeywords,
+        DownloadFileKeywords,
+        DownloadKeywords,
+        FindKeywords,
+        HostKeywords,
+    )
+
+__all__ = [
+    "Connection",
+    "EventStream",
+    "FileClient",
+    "FileHost",
+    "NetworkManager",
+    "calculate_sha256",
+    "calculate_sha256_file",
+    "create_file_client",
+    "create_file_host",
+    "create_network_manager",
+    "download_file",
+]
+
+_AnyNode = TypeVar("_AnyNode", bound=Union[_native.FileHost, _native.FileClient, _native.NetworkManager])
+
+
+class EventStream(Iterator[Event]):
+    """The events of one node since the subscription. Ends after :class:`~dig_nat_tools.events.StoppedEvent`."""
+
+    def __init__(self, native: _native.EventStream) -> None:
+        self._native: _native.EventStream | None = native
+        self._unread: deque[dict[str, Any] | None] = deque()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Event:
+        result = self.next()
+        if result is None:
+            raise StopIteration
+        return result
+
+    def next(self, timeout: float | None = None) -> Event | None:
+        """The next event, ``None`` at the end. ``DigNatTimeoutError`` after ``timeout`` seconds."""
+        if self._unread:
+            raw = self._unread.popleft()
+        elif self._native is not None:
+            raw = run_blocking(self._native.next(), on_unread=self._unread.append, timeout=timeout)
+        else:
+            raw = None
+        result = None if raw is None else event(raw)
+        if result is None or isinstance(result, StoppedEvent):
+            self._native = None
+        return result
+
+    def close(self) -> None:
+        """Unsubscribes. Leaving the stream to the garbage collector does the same."""
+        self._native = None
+        self._unread.clear()
+
+
+class _Node(Generic[_AnyNode]):
+    """What hosts, clients and managers have in common."""
+
+    def __init__(self, native: _AnyNode) -> None:
+        self._native = native
+        self._running_in: int | None = None
+
+    def start(self) -> None:
+        """Opens the port and starts discovery. A second call does nothing."""
+        run_blocking(self._native.start())
+        self._running_in = os.getpid()
+
+    def stop(self) -> None:
+        """Cancels what runs, closes all connections, frees the port. A second call does nothing."""
+        self._running_in = None
+        run_blocking(self._native.stop())
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            # Interrupted or failed half-way: nobody will call __exit__.
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def __del__(self) -> None:
+        if getattr(self, "_running_in", None) == os.getpid():
+            warnings.warn(f"{type(self).__name__} was not stopped", ResourceWarning, source=self, stacklevel=2)
+
+    @property
+    def port(self) -> int:
+        """The bound port, 0 before the start."""
+        return self._native.port()
+
+    @property
+    def peer_id(self) -> str | None:
+        """The identity on the network, ``None`` before the start."""
+        return self._native.peer_id()
+
+    def add_content_mapping(self, content_id: str, hash: str) -> None:
+        """Gives a hash a readable id."""
+        self._native.add_content_mapping(content_id, hash)
+
+    def hash_for_content(self, content_id: str) -> str | None:
+        """The hash behind a readable id, as far as known here."""
+        return self._native.hash_for_content(content_id)
+
+    def events(self) -> EventStream:
+        """Subscribes to events, from now on."""
+        return EventStream(self._native.subscribe())
+
+
+class FileHost(_Node[_native.FileHost]):
+    """Shares files with whoever asks."""
+
+    def __init__(self, *, file_callback: FileCallback | None = None, **options: Unpack[HostKeywords]) -> None:
+        super().__init__(_native.FileHost(encode(options)))
+        self._bridge: OnThreads | None = None
+        if file_callback is not None:
+            self.set_file_callback(file_callback)
+
+    def start(self) -> None:
+        """Opens the port, shares ``directory`` and announces everything. A second call does nothing."""
+        super().start()
+
+    def stop(self) -> None:
+        """Withdraws announcements, closes all connections and frees the port. A second call does nothing."""
+        super().stop()
+        self.set_file_callback(None)
+
+    @property
+    def host_id(self) -> str:
+        """This host's id: a random UUID, kept across restarts with persistence."""
+        return self._native.host_id()
+
+    @property
+    def addresses(self) -> list[str]:
+        """Multiaddrs to reach this host, with its peer id. Empty before the start."""
+        return self._native.addresses()
+
+    def add_file(self, path: Path, **options: Unpack[AddFileKeywords]) -> FileInfo:
+        """Shares one file: hashes it and announces it. Works before the start too; announcing then waits for it."""
+        return records.file_info(run_blocking(self._native.add_file(path, encode(options))))
+
+    def add_directory(self, path: Path) -> list[FileInfo]:
+        """Shares every file below a directory. Files that cannot be read are left out with a warning event."""
+        return [records.file_info(raw) for raw in run_blocking(self._native.add_directory(path))]
+
+    def remove_file(self, hash: str) -> bool:
+        """Stops sharing; ``False`` when the hash was not shared."""
+        return run_blocking(self._native.remove_file(hash))
+
+    def has_file(self, hash: str) -> bool:
+        """Whether the hash is shared."""
+        return self._native.has_file(hash)
+
+    def files(self) -> list[FileInfo]:
+        """Everything shared, ordered by path."""
+        return [records.file_info(raw) for raw in self._native.files()]
+
+    def content_for_hash(self, hash: str) -> str | None:
+        """The readable id of a hash."""
+        return self._native.content_for_hash(hash)
+
+    def set_file_callback(self, callback: FileCallback | None) -> None:
+        """Serves content that is not a file: asked for keys that no shared file answers, on threads of its own."""
+        before, self._bridge = self._bridge, None if callback is None else OnThreads(callback)
+        self._native.set_file_callback(self._bridge)
+        if before is not None:
+            before.close()
+
+
+class FileClient(_Node[_native.FileClient]):
+    """Finds peers and downloads files."""
+
+    def __init__(self, **options: Unpack[ClientKeywords]) -> None:
+        super().__init__(_native.FileClient(encode(options)))
+
+    @property
+    def client_id(self) -> str:
+        """This client's id: a random UUID."""
+        return self._native.client_id()
+
+    def find_peers(self, key: str, **options: Unpack[FindKeywords]) -> list[DiscoveredPeer]:
+        """Looks for peers that have a content. Finding nobody is an empty list."""
+        found = run_blocking(self._native.find_peers(key, encode(options)))
+        return [records.discovered_peer(raw) for raw in found]
+
+    def download(
+        self, key: str, *, on_progress: OnProgress | None = None, **options: Unpack[DownloadKeywords]
+    ) -> DownloadResult:
+        """Downloads a file: finds peers unless some are given, proves every piece, resumes what an earlier run left.
+
+        ``on_progress`` is called in this thread, in order, the last time before the result is returned. An exception
+        in it cancels the download and comes out here.
+        """
+        check_progress(on_progress)
+        self._running_in = os.getpid()
+        operation = self._native.download(key, encode(options), on_progress is not None)
+        return records.download_result(run_blocking(operation, on_progress))
+
+    def file_info(self, key: str, **options: Unpack[DownloadKeywords]) -> RemoteFile:
+        """Asks peers for size and name of a file without downloading it."""
+        self._running_in = os.getpid()
+        return records.remote_file(run_blocking(self._native.file_info(key, encode(options))))
+
+    def add_peer(self, peer: str, key: str | None = None) -> None:
+        """Remembers a peer (``host:port``, multiaddr or peer id) for all searches, or for those for ``key``."""
+        self._native.add_peer(peer, key)
+
+    def set_continuous_discovery(self, enabled: bool) -> None:
+        """Switches the search for further peers during downloads, running ones included."""
+        self._native.set_continuous_discovery(enabled)
+
+
+class Connection:
+    """A message connection between two network managers: ordered, reliable, both directions.
+
+    ``for message in connection`` reads until the other side closes; ``with connection`` closes at the end.
+    """
+
+    def __init__(self, native: _native.Connection) -> None:
+        self._native = native
+        self._unread: deque[tuple[str, str | bytes] | None] = deque()
+
+    @property
+    def peer(self) -> str:
+        """The other side's id."""
+        return self._native.peer()
+
+    @property
+    def address(self) -> str:
+        """The other side's address as a multiaddr."""
+        return self._native.address()
+
+    @property
+    def connection_type(self) -> str:
+        """``tcp`` or ``udp``."""
+        return self._native.connection_type()
+
+    def send(self, data: str | bytes | bytearray | memoryview, *, kind: str = "") -> None:
+        """Sends text or bytes, with an optional type name. Returns when the message is with the transport."""
+        text = isinstance(data, str)
+        run_blocking(self._native.send(kind, text, data.encode() if isinstance(data, str) else as_bytes(data)))
+
+    def receive(self, timeout: float | None = None) -> Message | None:
+        """The next message, ``None`` after the other side has closed.
+
+        ``DigNatTimeoutError`` after ``timeout`` seconds; no message is lost by it.
+        """
+        if self._unread:
+            message = self._unread.popleft()
+        else:
+            message = run_blocking(self._native.receive(), on_unread=self._unread.append, timeout=timeout)
+        return None if message is None else Message(*message)
+
+    def close(self) -> None:
+        """Closes both directions after what was sent. A second call does nothing."""
+        run_blocking(self._native.close())
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Message:
+        message = self.receive()
+        if message is None:
+            raise StopIteration
+        return message
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class NetworkManager(_Node[_native.NetworkManager]):
+    """Hosting, downloading and message connections in one object."""
+
+    def __init__(self, **options: Unpack[ClientKeywords]) -> None:
+        super().__init__(_native.NetworkManager(encode(options)))
+        self._unaccepted: deque[_native.Connection | None] = deque()
+
+    @property
+    def addresses(self) -> list[str]:
+        """Multiaddrs to reach this node, with its peer id. Empty before the start."""
+        return self._native.addresses()
+
+    def connect(self, target: str) -> Connection:
+        """Connects to ``host:port``, a multiaddr or a peer id and opens a message connection."""
+        return Connection(run_blocking(self._native.connect(target)))
+
+    def accept(self, timeout: float | None = None) -> Connection | None:
+        """The next message connection opened by another node, ``None`` after :meth:`stop`.
+
+        ``DigNatTimeoutError`` after ``timeout`` seconds; no connection is lost by it.
+        """
+        if self._unaccepted:
+            connection = self._unaccepted.popleft()
+        else:
+            connection = run_blocking(self._native.accept(), on_unread=self._unaccepted.append, timeout=timeout)
+        return None if connection is None else Connection(connection)
+
+    def find_peers(self, key: str, **options: Unpack[FindKeywords]) -> list[DiscoveredPeer]:
+        """See :meth:`FileClient.find_peers`."""
+        found = run_blocking(self._native.find_peers(key, encode(options)))
+        return [records.discovered_peer(raw) for raw in found]
+
+    def download(
+        self, key: str, *, on_progress: OnProgress | None = None, **options: Unpack[DownloadKeywords]
+    ) -> DownloadResult:
+        """See :meth:`FileClient.download`."""
+        check_progress(on_progress)
+        self._running_in = os.getpid()
+        operation = self._native.download(key, encode(options), on_progress is not None)
+        return records.download_result(run_blocking(operation, on_progress))
+
+    def share_file(self, path: Path, **options: Unpack[AddFileKeywords]) -> FileInfo:
+        """See :meth:`FileHost.add_file`."""
+        return records.file_info(run_blocking(self._native.share_file(path, encode(options))))
+
+    def add_peer(self, peer: str, key: str | None = None) -> None:
+        """See :meth:`FileClient.add_peer`."""
+        self._native.add_peer(peer, key)
+
+    def set_continuous_discovery(self, enabled: bool) -> None:
+        """Switches the search for further peers during downloads, running ones included."""
+        self._native.set_continuous_discovery(enabled)
+
+    def connection_type(self, peer: str) -> str | None:
+        """How a connected peer is reached (``tcp``, ``udp``), ``None`` without a connection."""
+        return self._native.connection_type(peer)
+
+    def content_for_hash(self, hash: str) -> str | None:
+        """The readable id of a hash."""
+        return self._native.content_for_hash(hash)
+
+
+def create_file_host(*, file_callback: FileCallback | None = None, **options: Unpack[HostKeywords]) -> FileHost:
+    """A started host."""
+    host = FileHost(file_callback=file_callback, **options)
+    host.start()
+    return host
+
+
+def create_file_client(**options: Unpack[ClientKeywords]) -> FileClient:
+    """A started client."""
+    client = FileClient(**options)
+    client.start()
+    return client
+
+
+def create_network_manager(**options: Unpack[ClientKeywords]) -> NetworkManager:
+    """A started network manager."""
+    manager = NetworkManager(**options)
+    manager.start()
+    return manager
+
+
+def download_file(
+    key: str, *, on_progress: OnProgress | None = None, **options: Unpack[DownloadFileKeywords]
+) -> DownloadResult:
+    """Downloads one file with a client made for this call and stopped after it.
+
+    ``save_path``, ``output_dir`` and ``peers`` are the options most used; see :mod:`dig_nat_tools.options`.
+    """
+    check_progress(on_progress)
+    operation = _native.download_file(key, encode(options), on_progress is not None)
+    return records.download_result(run_blocking(operation, on_progress))
+
+
+def calculate_sha256(data: bytes | bytearray | memoryview) -> str:
+    """SHA-256 of bytes in memory, in hex."""
+    return _native.calculate_sha256(as_bytes(data))
+
+
+def calculate_sha256_file(path: Path) -> str:
+    """SHA-256 of a file, in hex, computed on a worker thread."""
+    return run_blocking(_native.calculate_sha256_file(path))

@@ -1,0 +1,64 @@
+//! The free functions of core for Python.
+
+use std::path::PathBuf;
+
+use dig_nat_core::api;
+use dig_nat_core::base::options::{
+    ClientOptions, DownloadOptions, FromJson, NodeOptions, OptionInfo, Unknown, pair_from_json,
+};
+use dig_nat_core::{Error, Result};
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use serde_json::Value;
+
+use crate::client::download_result;
+use crate::convert;
+use crate::engine::Engine;
+use crate::errors;
+use crate::host::key;
+use crate::operation::Operation;
+
+/// Downloads with a client made for this call; `options` holds those of node, client and download.
+#[pyfunction]
+pub fn download_file(py: Python<'_>, content: &str, options: &str, progress: bool) -> PyResult<Operation> {
+    let content = key(content)?;
+    let (node, client, download) = three(&convert::json(options)?).map_err(|error| errors::raise(&error))?;
+    let make = |report| api::download_file(content, node, client, download, report);
+    Ok(Operation::task(&Engine::current(py)?, progress, make, download_result))
+}
+
+/// Hashes bytes without holding the GIL.
+#[pyfunction]
+#[expect(clippy::needless_pass_by_value, reason = "PyO3 extracts owned values")]
+pub fn calculate_sha256(py: Python<'_>, data: PyBackedBytes) -> String {
+    py.detach(|| api::calculate_sha256(&data).to_string())
+}
+
+/// Hashes a file on a worker thread; the result is the hash in hex.
+#[pyfunction]
+pub fn calculate_sha256_file(py: Python<'_>, path: PathBuf) -> PyResult<Operation> {
+    let make = |_| api::calculate_sha256_file(path);
+    let convert = |py: Python<'_>, hash: dig_nat_core::base::ids::FileHash| {
+        Ok(hash.to_string().into_pyobject(py)?.into_any().unbind())
+    };
+    Ok(Operation::task(&Engine::current(py)?, false, make, convert))
+}
+
+/// Core's manifest: version, errors, options, operations.
+#[pyfunction]
+pub fn manifest(py: Python<'_>) -> PyResult<Py<PyAny>> {
+    convert::python(py, &api::manifest())
+}
+
+fn three(value: &Value) -> Result<(NodeOptions, ClientOptions, DownloadOptions)> {
+    let tables: [&[OptionInfo]; 3] = [NodeOptions::TABLE, ClientOptions::TABLE, DownloadOptions::TABLE];
+    let known =
+        |name: &str| tables.iter().copied().flatten().any(|info| info.json == name || info.aliases.contains(&name));
+    for name in value.as_object().into_iter().flat_map(serde_json::Map::keys) {
+        if !known(name) {
+            return Err(Error::invalid(name, "no such option"));
+        }
+    }
+    let (node, client) = pair_from_json(value, Unknown::Ignore)?;
+    Ok((node, client, DownloadOptions::from_json(value, Unknown::Ignore)?))
+}

@@ -1,0 +1,154 @@
+//! Text and addresses: `host:port`, multiaddrs and peer ids in, multiaddrs out. Not here: which address to try first
+//! (`dial`), and whether a discovered address may be dialled at all (`discovery`).
+
+use std::net::{IpAddr, SocketAddr};
+
+use libp2p::Multiaddr;
+use libp2p::multiaddr::Protocol;
+
+use super::Transport;
+use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::ids::PeerId;
+
+/// What a user may dial.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A peer at addresses known from elsewhere.
+    Peer(libp2p::PeerId),
+    /// A name or address with a port; whoever answers there.
+    Host(String, u16),
+    /// One multiaddr (without its `/p2p` part), and who is expected there.
+    Address(Multiaddr, Option<libp2p::PeerId>),
+}
+
+/// Understands `host:port`, `[v6]:port`, a multiaddr, or a peer id.
+pub fn parse(text: &str) -> Result<Target> {
+    let text = text.trim();
+    if text.starts_with('/') {
+        let mut address: Multiaddr =
+            text.parse().map_err(|cause| Error::with_source(ErrorKind::InvalidArgument, bad(text), cause))?;
+        let peer = match address.iter().last() {
+            Some(Protocol::P2p(peer)) => {
+                address.pop();
+                Some(peer)
+            }
+            _ => None,
+        };
+        return match (peer, address.is_empty()) {
+            (Some(peer), true) => Ok(Target::Peer(peer)),
+            (_, true) => Err(Error::new(ErrorKind::InvalidArgument, bad(text))),
+            (peer, false) => Ok(Target::Address(address, peer)),
+        };
+    }
+    if let Ok(peer) = text.parse() {
+        return Ok(Target::Peer(peer));
+    }
+    let (host, port) = text.rsplit_once(':').ok_or_else(|| Error::new(ErrorKind::InvalidArgument, bad(text)))?;
+    let port: u16 = port.parse().map_err(|cause| Error::with_source(ErrorKind::InvalidArgument, bad(text), cause))?;
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let host = bare.unwrap_or(host);
+    // Without brackets the colons of an IPv6 address cannot be told from the one before the port.
+    if port == 0 || host.is_empty() || (bare.is_none() && host.contains(':')) {
+        return Err(Error::new(ErrorKind::InvalidArgument, bad(text)));
+    }
+    Ok(Target::Host(host.to_owned(), port))
+}
+
+fn bad(text: &str) -> String {
+    format!("target {text:?}: expected host:port, [v6 address]:port, a multiaddr or a peer id")
+}
+
+/// Our text form of a libp2p peer id.
+pub fn peer_text(peer: &libp2p::PeerId) -> PeerId {
+    PeerId::from_text(&peer.to_base58())
+}
+
+/// The libp2p form of a peer id.
+pub fn peer_id(peer: &PeerId) -> Result<libp2p::PeerId> {
+    peer.as_str().parse().map_err(|cause| {
+        Error::with_source(ErrorKind::InvalidArgument, format!("{:?} is not a peer id", peer.as_str()), cause)
+    })
+}
+
+/// `/ip4/…/tcp/…`
+pub fn tcp(address: SocketAddr) -> Multiaddr {
+    Multiaddr::from(address.ip()).with(Protocol::Tcp(address.port()))
+}
+
+/// `/ip4/…/udp/…/quic-v1`
+pub fn quic(address: SocketAddr) -> Multiaddr {
+    Multiaddr::from(address.ip()).with(Protocol::Udp(address.port())).with(Protocol::QuicV1)
+}
+
+/// What carries a connection to this address.
+pub fn transport(address: &Multiaddr) -> Transport {
+    if address.iter().any(|part| matches!(part, Protocol::QuicV1)) { Transport::Quic } else { Transport::Tcp }
+}
+
+/// Whether a third node forwards the bytes.
+pub fn is_relayed(address: &Multiaddr) -> bool {
+    address.iter().any(|part| matches!(part, Protocol::P2pCircuit))
+}
+
+/// The DNS name an address begins with, and which families it allows (v4, v6).
+pub fn dns_name(address: &Multiaddr) -> Option<(String, bool, bool)> {
+    match address.iter().next()? {
+        Protocol::Dns(name) => Some((name.into_owned(), true, true)),
+        Protocol::Dns4(name) => Some((name.into_owned(), true, false)),
+        Protocol::Dns6(name) => Some((name.into_owned(), false, true)),
+        _ => None,
+    }
+}
+
+/// The same address with its first part replaced by an IP address.
+pub fn with_ip(address: &Multiaddr, ip: IpAddr) -> Multiaddr {
+    address.iter().skip(1).fold(Multiaddr::from(ip), Multiaddr::with)
+}
+
+/// Whether the path stays in one site: loopback, private, link-local and unique local addresses.
+pub fn is_near(address: &Multiaddr) -> bool {
+    match address.iter().next() {
+        Some(Protocol::Ip4(ip)) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+        Some(Protocol::Ip6(ip)) => ip.is_loopback() || ip.is_unicast_link_local() || ip.is_unique_local(),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
+
+    #[test]
+    fn targets_are_told_apart() {
+        let peer: libp2p::PeerId = PEER.parse().expect("valid");
+        assert_eq!(parse("localhost:4001").expect("valid"), Target::Host("localhost".into(), 4001));
+        assert_eq!(parse("[::1]:4001").expect("valid"), Target::Host("::1".into(), 4001));
+        assert_eq!(parse(PEER).expect("valid"), Target::Peer(peer));
+        assert_eq!(parse(&format!("/p2p/{PEER}")).expect("valid"), Target::Peer(peer));
+        let address: Multiaddr = "/ip4/127.0.0.1/tcp/1".parse().expect("valid");
+        assert_eq!(
+            parse(&format!("/ip4/127.0.0.1/tcp/1/p2p/{PEER}")).expect("valid"),
+            Target::Address(address, Some(peer))
+        );
+        for bad in ["", ":", "host", "host:", ":1", "host:0", "host:70000", "::1:4001", "/", "/ip4/1", "/nonsense/1"] {
+            assert_eq!(parse(bad).expect_err(bad).kind(), ErrorKind::InvalidArgument, "{bad}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_classified() {
+        let address = |text: &str| text.parse::<Multiaddr>().expect("valid");
+        let v6: SocketAddr = "[::1]:7".parse().expect("valid");
+        assert_eq!(tcp(v6), address("/ip6/::1/tcp/7"));
+        assert_eq!(quic(v6), address("/ip6/::1/udp/7/quic-v1"));
+        assert_eq!(transport(&quic(v6)), Transport::Quic);
+        assert_eq!(transport(&tcp(v6)), Transport::Tcp);
+        assert!(is_near(&tcp(v6)) && is_near(&address("/ip4/10.1.2.3/tcp/1")));
+        assert!(!is_near(&address("/ip4/8.8.8.8/tcp/1")) && !is_near(&address("/dns4/a.example/tcp/1")));
+        assert!(is_relayed(&address(&format!("/ip4/8.8.8.8/tcp/1/p2p/{PEER}/p2p-circuit"))));
+        assert_eq!(dns_name(&address("/dns6/a.example/tcp/1")), Some(("a.example".into(), false, true)));
+        assert_eq!(with_ip(&address("/dns4/a.example/tcp/1"), [127, 0, 0, 1].into()), address("/ip4/127.0.0.1/tcp/1"));
+    }
+}

@@ -1,0 +1,475 @@
+//! The swarm task: owns the sockets, carries out commands, reports events, and ends everything in order.
+//! Not here: which address to dial (`dial`), streams (`streams`: they bypass this task).
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use libp2p::core::ConnectedPoint;
+use libp2p::core::transport::{ListenerId, OptionalTransport, Transport as _, TransportError};
+use libp2p::core::upgrade::Version;
+use libp2p::identity::Keypair;
+use libp2p::swarm::derive_prelude::Either;
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::swarm::{ConnectionId, DialError, NetworkBehaviour, SwarmEvent};
+use libp2p::{Multiaddr, PeerId, Swarm, connection_limits, identify, ping};
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::table::Table;
+use super::{FabricConfig, FabricEvent, Link, Transport, address, listen, quic, streams, tcp};
+use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::limits;
+
+/// What the handle asks of the task.
+#[derive(Debug)]
+pub enum Command {
+    /// Connect to one address.
+    Dial {
+        /// Where.
+        address: Multiaddr,
+        /// Who must answer there.
+        peer: Option<PeerId>,
+        /// Transport an existing link must have to be given back instead; `None` for any.
+        reuse: Option<Transport>,
+        /// Takes the outcome; dropped when the asker no longer wants it.
+        reply: oneshot::Sender<Result<Link, Failure>>,
+    },
+    /// Close all connections to a peer and say when they are closed.
+    Close {
+        /// Whose.
+        peer: PeerId,
+        /// Told when none is left.
+        reply: oneshot::Sender<()>,
+    },
+}
+
+/// Why one address did not lead to a link.
+#[derive(Debug)]
+pub enum Failure {
+    /// This node itself answered.
+    Myself,
+    /// The host is there, but nobody listens on the port.
+    Refused(String),
+    /// Anything else.
+    Other(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Myself => f.write_str("this is the node itself"),
+            Self::Refused(reason) | Self::Other(reason) => f.write_str(reason),
+        }
+    }
+}
+
+#[derive(NetworkBehaviour)]
+struct Behaviour {
+    limits: connection_limits::Behaviour,
+    ping: ping::Behaviour,
+    identify: identify::Behaviour,
+    // Last: it enters the connections that all others have accepted.
+    streams: streams::Behaviour,
+}
+
+/// One connection attempt and everyone who waits for it. Several downloads that dial one address at once share it:
+/// the peer would refuse the surplus connections, and which ones is not ours to know.
+struct PendingDial {
+    address: Multiaddr,
+    peer: Option<PeerId>,
+    reuse: Option<Transport>,
+    replies: Vec<oneshot::Sender<Result<Link, Failure>>>,
+}
+
+impl PendingDial {
+    fn answer(self, outcome: impl Fn() -> Result<Link, Failure>) {
+        for reply in self.replies {
+            // Whoever gave up in the meantime does not need the answer.
+            let _ = reply.send(outcome());
+        }
+    }
+}
+
+/// The task's state.
+pub struct Driver {
+    swarm: Swarm<Behaviour>,
+    config: FabricConfig,
+    table: Arc<Table>,
+    events: broadcast::Sender<FabricEvent>,
+    /// The connections' tasks, so that none outlives this one.
+    tasks: TaskTracker,
+    kill: CancellationToken,
+    dials: HashMap<ConnectionId, PendingDial>,
+    closing: Vec<(PeerId, oneshot::Sender<()>)>,
+    listeners: HashMap<ListenerId, bool>,
+    bound: Vec<IpAddr>,
+    port: u16,
+}
+
+impl Driver {
+    /// Builds the swarm; nothing is bound yet.
+    pub fn new(
+        config: FabricConfig,
+        key: &Keypair,
+        table: Arc<Table>,
+        events: broadcast::Sender<FabricEvent>,
+    ) -> Result<Self> {
+        let tcp = if config.tcp { OptionalTransport::some(tcp::transport(key)?) } else { OptionalTransport::none() };
+        let quic = if config.quic { OptionalTransport::some(quic::transport(key)) } else { OptionalTransport::none() };
+        // Both have the same types; taken out of `Either`, whose `source` would hide the cause.
+        let transport = tcp
+            .or_transport(quic)
+            .map(|either, _| either.into_inner())
+            .map_err(|either| match either {
+                Either::Left(error) | Either::Right(error) => error,
+            })
+            .boxed();
+
+        let allowed = connection_limits::ConnectionLimits::default()
+            .with_max_pending_incoming(Some(limits::MAX_PENDING_CONNECTIONS))
+            .with_max_pending_outgoing(Some(limits::MAX_PENDING_CONNECTIONS))
+            .with_max_established(Some(config.max_connections))
+            .with_max_established_per_peer(Some(limits::MAX_CONNECTIONS_PER_PEER));
+        let about = identify::Config::new(PROTOCOL_VERSION.to_owned(), key.public())
+            .with_agent_version(format!("dig-nat-tools/{}", env!("CARGO_PKG_VERSION")))
+            .with_cache_size(0);
+        let behaviour = Behaviour {
+            limits: connection_limits::Behaviour::new(allowed),
+            ping: ping::Behaviour::default(),
+            identify: identify::Behaviour::new(about),
+            streams: streams::Behaviour::new(Arc::clone(&table)),
+        };
+
+        let (tasks, kill) = (TaskTracker::new(), CancellationToken::new());
+        let (spawner, killer) = (tasks.clone(), kill.clone());
+        let swarm_config = libp2p::swarm::Config::with_executor(move |task| {
+            spawner.spawn(killer.clone().run_until_cancelled_owned(task));
+        })
+        .with_idle_connection_timeout(limits::IDLE_CONNECTION_TIMEOUT)
+        .with_max_negotiating_inbound_streams(limits::NEGOTIATING_STREAMS_PER_CONNECTION)
+        .with_notify_handler_buffer_size(NonZeroUsize::new(32).expect("not zero"))
+        // Same bytes on the wire, but the proposal travels with the first data instead of waiting for the answer.
+        .with_substream_upgrade_protocol_override(Version::V1Lazy);
+        let swarm = Swarm::new(transport, behaviour, key.public().to_peer_id(), swarm_config);
+        Ok(Self {
+            swarm,
+            config,
+            table,
+            events,
+            tasks,
+            kill,
+            dials: HashMap::new(),
+            closing: Vec::new(),
+            listeners: HashMap::new(),
+            bound: Vec::new(),
+            port: 0,
+        })
+    }
+
+    /// Binds everything and waits until the listening addresses are known; gives the port.
+    pub async fn listen(&mut self) -> Result<u16> {
+        let wanted = listen::addresses(&self.config)?;
+        let attempts = if self.config.port == 0 { limits::PORT_ATTEMPTS } else { 1 };
+        let mut last = None;
+        for _ in 0..attempts {
+            let plan = listen::plan(&self.config, &wanted)?;
+            match self.open_listeners(&plan) {
+                Ok(()) => {
+                    plan.warnings.into_iter().for_each(|warning| self.warn(warning));
+                    (self.port, self.bound) = (plan.port, plan.addresses);
+                    last = None;
+                    break;
+                }
+                // Somebody took the port between the look and the listening.
+                Err(error) if error.kind() == ErrorKind::AddressInUse => {
+                    self.listeners.drain().for_each(|(id, _)| {
+                        self.swarm.remove_listener(id);
+                    });
+                    last = Some(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if let Some(error) = last {
+            return Err(error);
+        }
+        let deadline = Instant::now() + limits::LISTEN_REPORT_TIMEOUT;
+        while self.listeners.values().any(|reported| !reported) {
+            let Ok(event) = timeout_at(deadline, self.swarm.select_next_some()).await else {
+                self.warn("not every listening address was reported; a network interface may be down".to_owned());
+                break;
+            };
+            self.on_event(event);
+        }
+        Ok(self.port)
+    }
+
+    fn open_listeners(&mut self, plan: &listen::Plan) -> Result<()> {
+        for ip in &plan.addresses {
+            let at = SocketAddr::new(*ip, plan.port);
+            let wanted = [(self.config.tcp, address::tcp(at)), (self.config.quic, address::quic(at))];
+            for address in wanted.into_iter().filter_map(|(enabled, address)| enabled.then_some(address)) {
+                let id = self.swarm.listen_on(address.clone()).map_err(|cause| {
+                    let kind = match &cause {
+                        TransportError::Other(cause) if is_io(cause, std::io::ErrorKind::AddrInUse) => {
+                            ErrorKind::AddressInUse
+                        }
+                        _ => ErrorKind::Io,
+                    };
+                    Error::with_source(kind, format!("listen on {address}"), cause)
+                })?;
+                self.listeners.insert(id, false);
+            }
+        }
+        Ok(())
+    }
+
+    /// Works until `stop` is cancelled or all handles are gone, then closes everything.
+    pub async fn run(mut self, mut commands: mpsc::Receiver<Command>, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(command) => self.on_command(command),
+                    None => break,
+                },
+                event = self.swarm.select_next_some() => self.on_event(event),
+                () = stop.cancelled() => break,
+            }
+        }
+        drop(commands);
+        self.close().await;
+    }
+
+    fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Dial { address, peer, reuse, reply } => {
+                let same =
+                    |dial: &&mut PendingDial| dial.address == address && dial.peer == peer && dial.reuse == reuse;
+                if let Some(dial) = self.dials.values_mut().find(same) {
+                    if dial.replies.len() < limits::MAX_DIAL_WAITERS {
+                        dial.replies.push(reply);
+                    } else {
+                        let _ = reply.send(Err(Failure::Other("too many dials wait for this address".into())));
+                    }
+                    return;
+                }
+                let options = match peer {
+                    Some(peer) => DialOpts::peer_id(peer)
+                        .condition(PeerCondition::Always)
+                        .addresses(vec![address.clone()])
+                        .build(),
+                    None => DialOpts::unknown_peer_id().address(address.clone()).build(),
+                };
+                let connection = options.connection_id();
+                match self.swarm.dial(options) {
+                    Ok(()) => {
+                        self.dials.insert(connection, PendingDial { address, peer, reuse, replies: vec![reply] });
+                    }
+                    Err(error) => {
+                        let _ = reply.send(Err(failure(&error)));
+                    }
+                }
+            }
+            Command::Close { peer, reply } => {
+                let name = address::peer_text(&peer);
+                self.table.mark_closing(|link| link.peer == name);
+                if self.swarm.disconnect_peer_id(peer).is_ok() {
+                    self.closing.push((peer, reply));
+                } else {
+                    let _ = reply.send(());
+                }
+            }
+        }
+    }
+
+    fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
+                self.on_established(peer_id, connection_id, &endpoint);
+            }
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, cause, .. } => {
+                let last = num_established == 0;
+                if last {
+                    for (_, reply) in self.closing.extract_if(.., |(peer, _)| *peer == peer_id) {
+                        let _ = reply.send(());
+                    }
+                }
+                if let Some(link) = self.table.remove_link(connection_id) {
+                    tracing::debug!(peer = %link.peer, address = %link.address, ?cause, "link down");
+                    self.report(FabricEvent::LinkDown(link, last));
+                }
+            }
+            SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
+                self.table.remove_link(connection_id);
+                if let Some(dial) = self.dials.remove(&connection_id) {
+                    dial.answer(|| Err(failure(&error)));
+                }
+            }
+            SwarmEvent::IncomingConnectionError { connection_id, error, send_back_addr, .. } => {
+                self.table.remove_link(connection_id);
+                tracing::debug!(from = %send_back_addr, %error, "inbound connection failed");
+            }
+            SwarmEvent::NewListenAddr { listener_id, address } => {
+                self.listeners.insert(listener_id, true);
+                self.table.set_listening(&address, true);
+                self.report(FabricEvent::ListenAddress(address.to_string()));
+            }
+            SwarmEvent::ExpiredListenAddr { address, .. } => self.on_expired(&address),
+            SwarmEvent::ListenerClosed { listener_id, addresses, reason } => {
+                for address in &addresses {
+                    self.on_expired(address);
+                }
+                // A listener that we closed ourselves is no longer in the map.
+                if self.listeners.remove(&listener_id).is_some()
+                    && let Err(cause) = reason
+                {
+                    self.warn(format!("listening on {addresses:?} ended: {cause}"));
+                }
+            }
+            SwarmEvent::ListenerError { error, .. } => self.warn(format!("accepting a connection failed: {error}")),
+            SwarmEvent::Behaviour(BehaviourEvent::Ping(ping::Event {
+                connection,
+                result: Err(ping::Failure::Timeout),
+                ..
+            })) => {
+                // The muxer would not notice a silent peer for minutes.
+                self.table.mark_closing_connection(connection);
+                self.swarm.close_connection(connection);
+            }
+            SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. })) => {
+                let addresses = info.listen_addrs.iter().take(limits::MAX_ADDRESSES_PER_PEER);
+                self.report(FabricEvent::Identified {
+                    peer: address::peer_text(&peer_id),
+                    agent: info.agent_version,
+                    protocols: info.protocols.iter().map(ToString::to_string).collect(),
+                    addresses: addresses.map(ToString::to_string).collect(),
+                    observed: info.observed_addr.to_string(),
+                });
+            }
+            _ => {}
+        }
+    }
+
+    fn on_established(&mut self, peer: PeerId, connection: ConnectionId, endpoint: &ConnectedPoint) {
+        let Some(link) = self.table.link_of(connection) else {
+            // Cannot happen; a connection without a link could not be used or closed by anyone.
+            self.swarm.close_connection(connection);
+            return;
+        };
+        self.report(FabricEvent::LinkUp(link.clone()));
+        let Some(dial) = self.dials.remove(&connection) else { return };
+        debug_assert!(endpoint.is_dialer(), "only our own dials are in the map");
+        self.table.add_address(peer, dial.address.clone());
+        let fits = |other: &Link| {
+            other.peer == link.peer
+                && other.id != link.id
+                && dial.reuse.is_none_or(|transport| other.transport == transport)
+        };
+        let Some(existing) = self.table.best_link(fits) else {
+            dial.answer(|| Ok(link.clone()));
+            return;
+        };
+        // The new connection is superfluous. If the other one was dialled by the peer, both are kept: it may be
+        // closing its own superfluous one at this moment, and then none would be left.
+        if existing.outbound {
+            self.table.mark_closing_connection(connection);
+            self.swarm.close_connection(connection);
+        }
+        dial.answer(|| Ok(existing.clone()));
+    }
+
+    fn on_expired(&mut self, address: &Multiaddr) {
+        self.table.set_listening(address, false);
+        self.report(FabricEvent::ListenAddressLost(address.to_string()));
+    }
+
+    fn report(&self, event: FabricEvent) {
+        // Nobody listening is fine; slow listeners are told what they missed.
+        let _ = self.events.send(event);
+    }
+
+    fn warn(&self, warning: String) {
+        tracing::warn!("{warning}");
+        self.report(FabricEvent::Warning(warning));
+    }
+
+    /// Closes connections in order, then the rest by force, and waits until the sockets are gone.
+    async fn close(mut self) {
+        let deadline = Instant::now() + limits::STOP_TIMEOUT;
+        self.table.mark_closing(|_| true);
+        self.dials.clear();
+        self.listeners.drain().for_each(|(id, _)| {
+            self.swarm.remove_listener(id);
+        });
+        let peers: Vec<PeerId> = self.swarm.connected_peers().copied().collect();
+        for peer in peers {
+            let _ = self.swarm.disconnect_peer_id(peer);
+        }
+        while self.swarm.network_info().connection_counters().num_established() > 0 {
+            match timeout_at(deadline, self.swarm.select_next_some()).await {
+                Ok(event) => self.on_event(event),
+                Err(_) => break,
+            }
+        }
+        let Self { swarm, config, table, tasks, kill, bound, port, .. } = self;
+        drop(swarm);
+        kill.cancel();
+        tasks.close();
+        let _ = timeout_at(deadline, tasks.wait()).await;
+        table.end();
+        // quinn closes its socket in a task of its own, after telling the peers; there is nothing to wait on but
+        // the port itself.
+        while !listen::is_free(&config, &bound, port) && Instant::now() < deadline {
+            tokio::time::sleep(limits::PORT_POLL_INTERVAL).await;
+        }
+    }
+}
+
+/// Tells peers through identify which family of protocols we speak.
+const PROTOCOL_VERSION: &str = "/dig/1";
+
+fn failure(error: &DialError) -> Failure {
+    match error {
+        DialError::LocalPeerId { .. } => Failure::Myself,
+        DialError::WrongPeerId { obtained, .. } => Failure::Other(format!("another peer answered: {obtained}")),
+        DialError::Denied { cause } => match cause.downcast_ref::<connection_limits::Exceeded>() {
+            Some(exceeded) => Failure::Other(format!("a limit of this node is reached: {exceeded}")),
+            None => Failure::Other(root(cause)),
+        },
+        DialError::Transport(errors) => match errors.first() {
+            Some((_, TransportError::Other(cause))) if is_io(cause, std::io::ErrorKind::ConnectionRefused) => {
+                Failure::Refused("connection refused".into())
+            }
+            Some((_, TransportError::Other(cause))) => Failure::Other(root(cause)),
+            Some((_, TransportError::MultiaddrNotSupported(_))) => {
+                Failure::Other("this kind of address is not supported".into())
+            }
+            None => Failure::Other("no attempt was made".into()),
+        },
+        other => Failure::Other(other.to_string()),
+    }
+}
+
+/// Follows an error to its causes, also through I/O errors, whose inner error is not their `source`.
+type Cause<'a> = &'a (dyn std::error::Error + 'static);
+
+fn causes(error: Cause<'_>) -> impl Iterator<Item = Cause<'_>> {
+    std::iter::successors(Some(error), |error| match error.downcast_ref::<std::io::Error>() {
+        Some(error) => error.get_ref().map(|inner| inner as Cause<'_>),
+        None => error.source(),
+    })
+}
+
+fn is_io(error: &(dyn std::error::Error + 'static), kind: std::io::ErrorKind) -> bool {
+    causes(error).any(|error| error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == kind))
+}
+
+fn root(error: &(dyn std::error::Error + 'static)) -> String {
+    causes(error).last().map(ToString::to_string).unwrap_or_default()
+}

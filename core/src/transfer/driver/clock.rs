@@ -1,0 +1,36 @@
+//! The clock that machines are told: microseconds since the driver's start.
+
+use std::time::Instant;
+
+use crate::base::time::Time;
+
+/// A monotonic clock. Copies show the same time.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock(Instant);
+
+impl Clock {
+    /// A clock that starts now.
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Time since the start.
+    pub fn now(&self) -> Time {
+        Time::from_micros(u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    /// The moment as the runtime's timers want it; `None` stays never.
+    pub fn deadline(&self, time: Option<Time>) -> Option<tokio::time::Instant> {
+        time.filter(|time| *time != Time::NEVER)
+            .and_then(|time| self.0.checked_add(time.since(Time::ZERO)))
+            .map(tokio::time::Instant::from_std)
+    }
+}
+
+/// Waits for the moment, or forever.
+pub async fn sleep_until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
