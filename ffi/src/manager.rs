@@ -77,7 +77,7 @@ pub unsafe extern "C" fn dig_nat_manager_start(
 }
 
 /// Cancels everything, closes all connections and frees the port. Result: none. A second stop
-/// does nothing; a stopped object cannot be started again.
+/// does nothing. A stopped object can be started again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dig_nat_manager_stop(
     manager: *const DigNatManager,
