@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::base::ids::FileHash;
+use crate::discovery::candidate::host_and_port;
 use crate::discovery::source::Candidate;
 pub use crate::transfer::driver::callback::{CallbackRequest, FileCallback};
-pub use crate::transfer::driver::downloading::ProgressFn;
+pub use crate::transfer::driver::order::ProgressFn;
 
 /// A file that this node shares.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -101,39 +102,6 @@ impl From<&Candidate> for DiscoveredPeer {
             addresses: candidate.addresses.clone(),
             source: candidate.source.name().to_owned(),
             confidence: candidate.confidence,
-        }
-    }
-}
-
-/// Host and port of a multiaddr (`/ip4/192.0.2.1/tcp/4001`) or of `host:port`.
-fn host_and_port(text: &str) -> Option<(String, u16)> {
-    if let Some(multiaddr) = text.strip_prefix('/') {
-        let parts: Vec<&str> = multiaddr.split('/').collect();
-        return match parts[..] {
-            [_, host, _, port, ..] => Some((host.to_owned(), port.parse().ok()?)),
-            _ => None,
-        };
-    }
-    let (host, port) = text.rsplit_once(':')?;
-    Some((host.trim_matches(['[', ']']).to_owned(), port.parse().ok()?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_split() {
-        let cases = [
-            ("/ip4/192.0.2.1/tcp/4001/p2p/12D3", Some(("192.0.2.1".to_owned(), 4001))),
-            ("/ip6/::1/udp/1/quic-v1", Some(("::1".to_owned(), 1))),
-            ("example.org:80", Some(("example.org".to_owned(), 80))),
-            ("[::1]:80", Some(("::1".to_owned(), 80))),
-            ("12D3KooW", None),
-            ("host:99999", None),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(host_and_port(text), expected, "{text}");
         }
     }
 }

@@ -99,6 +99,8 @@ pub struct Source {
     pub state_asks: Vec<usize>,
     /// There was nothing to ask of it at this generation of work.
     pub idle_at: Option<u64>,
+    /// It waits for room to start a piece.
+    pub starving: bool,
     /// When it was opened.
     pub opened: Time,
     block_bytes: u32,
@@ -128,6 +130,7 @@ impl Source {
             skips: 0,
             state_asks: Vec::new(),
             idle_at: None,
+            starving: false,
             opened: now,
             block_bytes: config.block_bytes,
         }
@@ -143,11 +146,11 @@ impl Source {
         self.have.as_ref().is_none_or(|have| have.contains(piece))
     }
 
-    /// Whether another request can be sent now.
-    pub fn can_take(&self) -> bool {
+    /// Whether another request can be sent now. `share` is what may be open with any one source.
+    pub fn can_take(&self, share: u64) -> bool {
         !self.choked
             && !self.silent
-            && self.queued_bytes < self.window.bytes
+            && self.queued_bytes < self.window.bytes.min(share)
             && self.queue.len() < limits::MAX_REQUESTS_PER_PEER
     }
 
