@@ -18,10 +18,10 @@
  * arrays, structs and out pointers have to be valid, and `char *` and borrowed `const char *` must not be used after
  * their free.
  *
- * AFTER STOP. A host, client or manager that was stopped still answers questions about itself and can be freed; what
- * needs it running fails with DIG_NAT_STATUS_INVALID_STATE. Stopping twice is fine; starting again is not possible: make
- * a new one. Freeing one that runs stops it. After dig_nat_runtime_free everything made from that runtime fails with
- * DIG_NAT_STATUS_INVALID_STATE but must still be freed.
+ * AFTER STOP. A host, client or manager that was stopped still answers questions about itself; what needs it running
+ * fails with DIG_NAT_STATUS_INVALID_STATE until it is started again. Its tasks end with DIG_NAT_STATUS_CANCELLED. Starting
+ * and stopping twice is fine. Freeing one that runs stops it. After dig_nat_runtime_free everything made from that runtime
+ * fails with DIG_NAT_STATUS_INVALID_STATE but must still be freed.
  *
  * ERRORS. Functions return a DigNatStatus; 0 is success. A last parameter `DigNatError **error`, if not NULL, receives
  * an error object on failure and NULL on success. It carries number, code, message and advice, and belongs to the
@@ -508,7 +508,7 @@ enum DigNatStatus dig_nat_client_start(const struct DigNatClient *client,
 
 /**
  * Cancels downloads (they can be resumed), closes all connections and frees the port. Result: none. A second stop
- * does nothing; a stopped object cannot be started again.
+ * does nothing. A stopped object can be started again.
  */
 enum DigNatStatus dig_nat_client_stop(const struct DigNatClient *client,
                                       DigNatDoneFn done,
@@ -751,7 +751,7 @@ enum DigNatStatus dig_nat_host_start(const struct DigNatHost *host,
 
 /**
  * Withdraws announcements, closes all connections and frees the port. Result: none. A second stop
- * does nothing; a stopped object cannot be started again.
+ * does nothing. A stopped object can be started again.
  */
 enum DigNatStatus dig_nat_host_stop(const struct DigNatHost *host,
                                     DigNatDoneFn done,
@@ -902,7 +902,7 @@ enum DigNatStatus dig_nat_manager_start(const struct DigNatManager *manager,
 
 /**
  * Cancels everything, closes all connections and frees the port. Result: none. A second stop
- * does nothing; a stopped object cannot be started again.
+ * does nothing. A stopped object can be started again.
  */
 enum DigNatStatus dig_nat_manager_stop(const struct DigNatManager *manager,
                                        DigNatDoneFn done,
