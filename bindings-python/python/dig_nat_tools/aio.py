@@ -8,7 +8,6 @@ event loop. Tasks that are cancelled cancel the work behind them.
 from __future__ import annotations
 
 import asyncio
-import os
 import warnings
 from collections import deque
 from collections.abc import AsyncIterator, Generator
@@ -88,16 +87,13 @@ class _Node(Generic[_AnyNode]):
 
     def __init__(self, native: _AnyNode) -> None:
         self._native = native
-        self._running_in: int | None = None
 
     async def start(self) -> None:
         """Opens the port and starts discovery. A second call does nothing."""
         await run(self._native.start())
-        self._running_in = os.getpid()
 
     async def stop(self) -> None:
         """Cancels what runs, closes all connections, frees the port. A second call does nothing."""
-        self._running_in = None
         await run(self._native.stop())
 
     async def __aenter__(self) -> Self:
@@ -122,7 +118,8 @@ class _Node(Generic[_AnyNode]):
         return self
 
     def __del__(self) -> None:
-        if getattr(self, "_running_in", None) == os.getpid():
+        native = getattr(self, "_native", None)
+        if native is not None and native.is_running():
             warnings.warn(f"{type(self).__name__} was not stopped", ResourceWarning, source=self, stacklevel=2)
 
     @property
@@ -232,13 +229,11 @@ class FileClient(_Node[_native.FileClient]):
         exception in it cancels the download and comes out here.
         """
         check_progress(on_progress)
-        self._running_in = os.getpid()
         operation = self._native.download(key, encode(options), on_progress is not None)
         return records.download_result(await run(operation, on_progress))
 
     async def file_info(self, key: str, **options: Unpack[DownloadKeywords]) -> RemoteFile:
         """Asks peers for size and name of a file without downloading it."""
-        self._running_in = os.getpid()
         return records.remote_file(await run(self._native.file_info(key, encode(options))))
 
     def add_peer(self, peer: str, key: str | None = None) -> None:
@@ -344,7 +339,6 @@ class NetworkManager(_Node[_native.NetworkManager]):
     ) -> DownloadResult:
         """See :meth:`FileClient.download`."""
         check_progress(on_progress)
-        self._running_in = os.getpid()
         operation = self._native.download(key, encode(options), on_progress is not None)
         return records.download_result(await run(operation, on_progress))
 
