@@ -88,6 +88,25 @@ impl Assembly {
         self.blocks.iter().all(|block| block.askers.is_empty())
     }
 
+    /// The requests that are open for this piece.
+    pub fn open_asks(&self) -> Vec<(SourceId, Span)> {
+        let asks = |(index, block): (usize, &Block)| {
+            let span = self.span(index);
+            block.askers.iter().map(move |asker| (*asker, span)).collect::<Vec<_>>()
+        };
+        self.blocks.iter().enumerate().flat_map(asks).collect()
+    }
+
+    /// Whether a block is here.
+    pub fn is_here(&self, block: usize) -> bool {
+        self.blocks[block].data.is_some()
+    }
+
+    /// Requests that are open for this piece.
+    pub fn asks(&self) -> usize {
+        self.blocks.iter().map(|block| block.askers.len()).sum()
+    }
+
     /// Whether every block is here.
     pub fn is_full(&self) -> bool {
         self.here == self.blocks.len()

@@ -36,8 +36,8 @@ impl Download {
         if let (ContentKey::Id(_), Some(hash)) = (&self.config.key, self.hash)
             && hash != info.hash
         {
-            // Two files under one readable name: nobody can say who is right. The first one counts.
-            return self.close(now, id, None);
+            // Two files under one readable name: nobody can say who is right. The first one counts, while it lasts.
+            return self.close(now, id, Some(limits::RIVAL_PATIENCE));
         }
         let layout = self.layout_of(&info);
         let Some(source) = self.sources.get_mut(&id) else { return };

@@ -3,9 +3,10 @@
 //!
 //! By concept: `sources` (who), `descriptions` and `disputes` (what the file is said to be, and by whom), `picker` and
 //! `work` (which pieces), `assembly` and `requests` (which blocks from whom), `blame` (who sent what was wrong),
-//! `upkeep` (what the passing of time means), `progress` (what to tell the user).
+//! `upkeep` (what the passing of time means), `progress` (what to tell the user), `audit` (is all of it in order).
 
 mod assembly;
+mod audit;
 mod bits;
 mod blame;
 mod descriptions;
@@ -366,6 +367,7 @@ impl Download {
             self.outputs.push_back(Output::Close { source: *id, retry: None });
         }
         self.sources.clear();
+        self.partial_sources = 0;
         self.outputs.push_back(Output::Finished { description: description.clone() });
         self.finished = Some(description);
     }

@@ -141,7 +141,7 @@ impl Download {
                     let block = assembly.block_at(ask.span.offset);
                     let (askers, asked_me) = assembly.askers(block, id);
                     let copy = endgame || position == 0;
-                    if asked_me || (copy && askers >= limits::ENDGAME_COPIES) {
+                    if asked_me || assembly.is_here(block) || (copy && askers >= limits::ENDGAME_COPIES) {
                         continue;
                     }
                     let victim = (!copy).then_some((other.origin.source, ask.span));
@@ -164,7 +164,7 @@ impl Download {
         let source = self.sources.get(&id)?;
         let stuck = work.active.iter().find(|(piece, assembly)| !source.has(**piece) && assembly.is_still());
         let stuck = *stuck?.0;
-        work.abandon(stuck);
+        self.abandon(stuck);
         // The room is enough now or it is not; there is at most one piece less each time.
         self.choose(now, id)
     }
@@ -225,13 +225,15 @@ impl Download {
         let full = assembly.is_full();
         work.loose_bytes += length;
         work.relist(piece);
-        for other in others {
-            self.cancel(other, span);
-            // It has room again.
-            self.fill(now, other);
+        for other in &others {
+            self.cancel(*other, span);
         }
         if full {
             self.verify(piece);
+        }
+        // They have room again.
+        for other in others {
+            self.fill(now, other);
         }
     }
 
@@ -328,9 +330,7 @@ impl Download {
     /// Makes what a source was working on available to others.
     pub(super) fn release_pieces(&mut self, id: SourceId, spans: &[Span], current: Option<u32>) {
         let Some(work) = self.work.as_mut() else { return };
-        for span in spans {
-            work.release(span.offset, id);
-        }
+        let mut lost: Vec<u32> = spans.iter().filter_map(|span| work.release(span.offset, id)).collect();
         if let Some(piece) = current
             && let Some(assembly) = work.active.get_mut(&piece)
             && assembly.owner == Some(id)
@@ -338,9 +338,22 @@ impl Download {
             assembly.owner = None;
             work.relist(piece);
         }
-        let soles = work.contested.keys().filter(|piece| work.active.get(piece).is_some_and(|a| a.sole == Some(id)));
-        for piece in soles.copied().collect::<Vec<u32>>() {
-            work.abandon(piece);
+        if current.is_some() {
+            let sole = |piece: &&u32| work.active.get(piece).is_some_and(|assembly| assembly.sole == Some(id));
+            lost.extend(work.contested.keys().filter(sole));
+        }
+        for piece in lost {
+            self.abandon(piece);
+        }
+    }
+
+    /// Gives up a piece in progress: it is wanted again as a whole.
+    pub(super) fn abandon(&mut self, piece: u32) {
+        let Some(work) = self.work.as_mut() else { return };
+        let open = work.active.get(&piece).map(super::assembly::Assembly::open_asks).unwrap_or_default();
+        work.abandon(piece);
+        for (source, span) in open {
+            self.cancel(source, span);
         }
     }
 }

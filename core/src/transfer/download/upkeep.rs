@@ -102,17 +102,10 @@ impl Download {
         });
         for (piece, sole) in slow.collect::<Vec<_>>() {
             let Some(source) = self.sources.get_mut(&sole) else { continue };
-            let Some(work) = self.work.as_mut() else { return };
-            let mine = |ask: &&super::sources::Ask| work.layout.piece_at(ask.span.offset) == Some(piece);
-            let spans: Vec<Span> = source.queue.iter().filter(mine).map(|ask| ask.span).collect();
-            for span in spans {
-                source.withdraw(span);
-                self.outputs.push_back(Output::Send { source: sole, frame: ClientFrame::Cancel(span) });
-            }
             source.current = source.current.filter(|current| *current != piece);
-            work.abandon(piece);
             // The slow one must not take it again before the fast one looks.
             source.idle_at = Some(self.generation + 1);
+            self.abandon(piece);
         }
     }
 

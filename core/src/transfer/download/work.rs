@@ -150,20 +150,22 @@ impl Work {
         }
     }
 
-    /// A source will not answer this request, or not in time.
-    pub fn release(&mut self, offset: u64, source: SourceId) {
-        let Some(piece) = self.layout.piece_at(offset) else { return };
-        let Some(assembly) = self.active.get_mut(&piece) else { return };
+    /// A source will not answer this request, or not in time. Returns the piece if it must be abandoned because nobody
+    /// else may fill the gap.
+    #[must_use]
+    pub fn release(&mut self, offset: u64, source: SourceId) -> Option<u32> {
+        let piece = self.layout.piece_at(offset)?;
+        let assembly = self.active.get_mut(&piece)?;
         let block = assembly.block_at(offset);
         assembly.release(block, source);
         if assembly.sole == Some(source) {
-            // Nobody else may fill the gap.
-            return self.abandon(piece);
+            return Some(piece);
         }
         if assembly.owner == Some(source) {
             assembly.owner = None;
         }
         self.relist(piece);
+        None
     }
 
     /// Remembers who sent what of a piece that turned out wrong.
@@ -237,8 +239,9 @@ mod tests {
             work.relist(piece);
         }
         assert!(work.shared.is_empty());
-        work.release(6 * 128, a);
-        work.release(7 * 128, a);
+        assert_eq!(work.release(6 * 128, a), None);
+        assert_eq!(work.release(7 * 128, a), Some(7));
+        work.abandon(7);
         assert_eq!(work.orphans, BTreeSet::from([6]));
         assert!(work.picker.is_wanted(7) && !work.picker.is_wanted(6));
         assert_eq!(work.held_bytes, 256);
