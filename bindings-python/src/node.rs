@@ -62,19 +62,11 @@ impl<T: Lifecycle> Node<T> {
         Ok(Self { inner: Owned::new(engine, made.map_err(|error| errors::raise(&error))?), id })
     }
 
-    /// Starts it and remembers to stop it when the interpreter exits. When it is cancelled half-way, it stops again.
+    /// Starts it and remembers to stop it when the interpreter exits.
     pub fn start(&self) -> PyResult<Operation> {
         let (engine, node) = self.remembered()?;
-        let (starting, stopping) = (node.clone(), node.clone());
-        Ok(Operation::future_or_else(
-            engine,
-            async move { starting.start_node().await },
-            async move {
-                // The caller hears that the start was cancelled, which says more.
-                let _ = stopping.stop_node().await;
-            },
-            |py, ()| Ok(py.None()),
-        ))
+        let node = node.clone();
+        Ok(Operation::future(engine, async move { node.start_node().await }, |py, ()| Ok(py.None())))
     }
 
     /// Stops it. Cannot be cancelled: a half-stopped node helps nobody.

@@ -85,27 +85,16 @@ impl Operation {
         future: impl Future<Output = Result<T>> + Send + 'static,
         convert: impl FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + 'static,
     ) -> Self {
-        Self::future_or_else(engine, future, async {}, convert)
-    }
-
-    /// The same with something to do after the future was dropped because the call was cancelled.
-    pub fn future_or_else<T: Send + 'static>(
-        engine: &Arc<Engine>,
-        future: impl Future<Output = Result<T>> + Send + 'static,
-        cleanup: impl Future<Output = ()> + Send + 'static,
-        convert: impl FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + 'static,
-    ) -> Self {
         let shared = Shared::new(engine);
         let cancelled = Arc::new(Notify::new());
         let cancel = Cancel::Future(cancelled.clone());
         let future = async move {
             tokio::select! {
+                // A result that is there is never thrown away.
                 biased;
-                result = future => return result,
-                () = cancelled.notified() => {}
+                result = future => result,
+                () = cancelled.notified() => Err(Error::new(ErrorKind::Cancelled, "the call was cancelled")),
             }
-            cleanup.await;
-            Err(Error::new(ErrorKind::Cancelled, "the call was cancelled"))
         };
         Self::spawn(engine, shared, cancel, future, convert)
     }

@@ -57,9 +57,10 @@ async def test_factories_can_be_awaited(sample):
 
 async def test_name_from_the_host_is_used(sample, tmp_path):
     shared = sample(1000, "holiday.jpg")
+    (tmp_path / "out").mkdir()
     async with dig.FileHost() as host:
         await host.add_file(shared.path)
-        result = await dig.download_file(shared.hash, peers=at(host), output_dir=tmp_path / "out" / "")
+        result = await dig.download_file(shared.hash, peers=at(host), output_dir=tmp_path / "out")
     assert result.path == tmp_path / "out" / "holiday.jpg"
     assert result.path.read_bytes() == shared.data
 

@@ -32,8 +32,8 @@ async def test_messages_both_ways():
         assert await here.receive() == dig.Message("", b"view")
         assert await here.receive() == dig.Message("", "")
 
-        await here.send(b"x" * 3_000_000, kind="large")
-        answer = await there.receive()
+        # Larger than what the transport takes in before the other side reads.
+        _, answer = await asyncio.gather(here.send(b"x" * 3_000_000, kind="large"), there.receive())
         assert answer.kind == "large" and answer.data == b"x" * 3_000_000
 
 
@@ -61,6 +61,19 @@ async def test_bad_messages_are_refused():
             await there.send(bytes(17 * 1024 * 1024))
         await there.send("still works")
         assert (await here.receive()).data == "still works"
+
+
+async def test_cancelled_send_closes_the_connection():
+    async with dig.NetworkManager() as one, dig.NetworkManager() as two:
+        there, here = await pair(one, two)
+        # Nobody reads: it cannot end by itself.
+        sending = asyncio.create_task(there.send(bytes(16_000_000)))
+        await asyncio.sleep(0.1)
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        with pytest.raises(dig.DigNatConnectionClosedError):
+            await there.send("after half a message")
 
 
 async def test_accept_ends_with_the_manager():

@@ -90,19 +90,21 @@ class _Node(Generic[_AnyNode]):
 
     async def start(self) -> None:
         """Opens the port and starts discovery. A second call does nothing."""
-        await run(self._native.start())
+        was_running = self._native.is_running()
+        try:
+            await run(self._native.start())
+        except BaseException:
+            # Cancelled half-way, or just when it was done: the caller counts on nothing having been started.
+            if not was_running:
+                await run(self._native.stop())
+            raise
 
     async def stop(self) -> None:
         """Cancels what runs, closes all connections, frees the port. A second call does nothing."""
         await run(self._native.stop())
 
     async def __aenter__(self) -> Self:
-        try:
-            await self.start()
-        except BaseException:
-            # Cancelled or failed half-way: nobody will call __aexit__.
-            await self.stop()
-            raise
+        await self.start()
         return self
 
     async def __aexit__(
@@ -271,7 +273,11 @@ class Connection:
         return self._native.connection_type()
 
     async def send(self, data: str | bytes | bytearray | memoryview, *, kind: str = "") -> None:
-        """Sends text or bytes, with an optional type name. Returns when the message is with the transport."""
+        """Sends text or bytes, with an optional type name. Returns when the message is with the transport.
+
+        That takes until the other side has read enough of what was sent before. Cancelling a message half-way closes
+        the connection: what was sent cannot be taken back.
+        """
         text = isinstance(data, str)
         await run(self._native.send(kind, text, data.encode() if isinstance(data, str) else as_bytes(data)))
 

@@ -92,19 +92,21 @@ class _Node(Generic[_AnyNode]):
 
     def start(self) -> None:
         """Opens the port and starts discovery. A second call does nothing."""
-        run_blocking(self._native.start())
+        was_running = self._native.is_running()
+        try:
+            run_blocking(self._native.start())
+        except BaseException:
+            # Interrupted half-way, or just when it was done: the caller counts on nothing having been started.
+            if not was_running:
+                run_blocking(self._native.stop())
+            raise
 
     def stop(self) -> None:
         """Cancels what runs, closes all connections, frees the port. A second call does nothing."""
         run_blocking(self._native.stop())
 
     def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            # Interrupted or failed half-way: nobody will call __exit__.
-            self.stop()
-            raise
+        self.start()
         return self
 
     def __exit__(
@@ -271,7 +273,11 @@ class Connection:
         return self._native.connection_type()
 
     def send(self, data: str | bytes | bytearray | memoryview, *, kind: str = "") -> None:
-        """Sends text or bytes, with an optional type name. Returns when the message is with the transport."""
+        """Sends text or bytes, with an optional type name. Returns when the message is with the transport.
+
+        That takes until the other side has read enough of what was sent before. Interrupting it half-way closes the
+        connection: what was sent cannot be taken back.
+        """
         text = isinstance(data, str)
         run_blocking(self._native.send(kind, text, data.encode() if isinstance(data, str) else as_bytes(data)))
 
