@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::events::EventStream;
-use super::node::Node;
+use super::node::{Node, Role};
 use super::records::{DiscoveredPeer, DownloadResult, ProgressFn, RemoteFile};
 use super::task::Task;
 use crate::base::error::Result;
@@ -19,7 +19,7 @@ pub struct FileClient {
 impl FileClient {
     /// A client that is not started yet.
     pub fn new(node: NodeOptions, client: ClientOptions) -> Result<Self> {
-        Ok(Self { node: Node::new(node, HostOptions::default(), client)? })
+        Ok(Self { node: Node::new(Role::Client, node, HostOptions::default(), client)? })
     }
 
     /// The same from one JSON object with the options of both sets.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::events::EventStream;
-use super::node::Node;
+use super::node::{Node, Role};
 use super::records::{FileCallback, FileInfo};
 use super::task::Task;
 use crate::base::error::Result;
@@ -21,7 +21,7 @@ pub struct FileHost {
 impl FileHost {
     /// A host that is not started yet.
     pub fn new(node: NodeOptions, host: HostOptions) -> Result<Self> {
-        Ok(Self { node: Node::new(node, host, ClientOptions::default())? })
+        Ok(Self { node: Node::new(Role::Host, node, host, ClientOptions::default())? })
     }
 
     /// The same from one JSON object with the options of both sets.
@@ -77,7 +77,7 @@ impl FileHost {
 
     /// Whether the hash is shared.
     pub fn has_file(&self, hash: &FileHash) -> bool {
-        self.node.files().iter().any(|file| file.hash == *hash)
+        self.node.has_file(hash)
     }
 
     /// Everything shared, ordered by path.

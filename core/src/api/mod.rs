@@ -3,6 +3,7 @@
 
 mod client;
 mod connection;
+mod downloads;
 mod events;
 mod hashing;
 mod host;
@@ -10,6 +11,7 @@ mod manifest;
 mod network;
 mod node;
 mod records;
+mod sharing;
 mod task;
 
 pub use client::FileClient;

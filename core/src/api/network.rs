@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::connection::Connection;
 use super::events::EventStream;
-use super::node::Node;
+use super::node::{Node, Role};
 use super::records::{DiscoveredPeer, DownloadResult, FileInfo, ProgressFn};
 use super::task::Task;
 use crate::base::error::Result;
@@ -24,7 +24,7 @@ pub struct NetworkManager {
 impl NetworkManager {
     /// A manager that is not started yet.
     pub fn new(node: NodeOptions, client: ClientOptions) -> Result<Self> {
-        Ok(Self { node: Node::new(node, HostOptions::default(), client)? })
+        Ok(Self { node: Node::new(Role::Manager, node, HostOptions::default(), client)? })
     }
 
     /// The same from one JSON object with the options of both sets.

@@ -1,100 +1,419 @@
-//! The engine behind host, client and network manager: fabric, discovery, sharing and downloads of one node.
+//! The engine behind host, client and network manager: starts and stops fabric, discovery and transfer of one node.
+//! Not here: sharing ([`sharing`](super::sharing)) and downloads ([`downloads`](super::downloads)).
 
-use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::connection::Connection;
 use super::events::{EventBus, EventStream};
-use super::records::*;
-use super::task::Task;
+use super::records::{DiscoveredPeer, FileCallback};
 use crate::base::error::{Error, ErrorKind, Result};
-use crate::base::ids::{ContentKey, FileHash, PeerId};
-use crate::base::options::*;
+use crate::base::events::{ErrorRecord, Event};
+use crate::base::ids::{ContentKey, PeerId};
+use crate::base::limits;
+use crate::base::options::{ClientOptions, FindOptions, FromJson, HostOptions, NodeOptions};
+use crate::discovery::local::LocalConfig;
+use crate::discovery::manager::{DiscoveryConfig, EventSink, PeerDiscovery};
+use crate::discovery::source::{Candidate, SourceKind};
+use crate::fabric::{Fabric, FabricConfig, FabricEvent, FabricEvents, Identity, Incoming};
+use crate::store::atomic;
+use crate::store::hash_cache::HashCache;
+use crate::transfer::driver::clock::Clock;
+use crate::transfer::driver::downloading::Engine;
+use crate::transfer::driver::library::Library;
+use crate::transfer::driver::limiter::Limiter;
+use crate::transfer::driver::serving::{Fallback, Server};
+use crate::transfer::driver::workers::Workers;
+use crate::wire::{message, transfer};
 
+/// What a node is used as; decides which protocols it accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Host,
+    Client,
+    Manager,
+}
+
+/// One node. Clones are the same node.
 #[derive(Clone)]
 pub(crate) struct Node {
-    events: EventBus,
+    pub(super) inner: Arc<Inner>,
 }
 
-fn later<T>() -> Result<T> {
-    Err(Error::new(ErrorKind::Internal, "not built yet"))
+pub(super) struct Inner {
+    pub(super) role: Role,
+    pub(super) node: NodeOptions,
+    pub(super) host: HostOptions,
+    pub(super) client: ClientOptions,
+    pub(super) events: EventBus,
+    pub(super) library: Arc<Library>,
+    pub(super) workers: Workers,
+    pub(super) cache: OnceLock<Arc<HashCache>>,
+    id: OnceLock<String>,
+    callback: Mutex<Option<FileCallback>>,
+    manual: Mutex<Vec<(Candidate, Option<ContentKey>)>>,
+    continuous: watch::Sender<bool>,
+    running: RwLock<Option<Running>>,
+    /// Serialises start and stop. Holds whether the node was stopped, after which it starts only when asked to.
+    lifecycle: tokio::sync::Mutex<bool>,
 }
 
-#[allow(unused_variables, clippy::unused_self, clippy::unused_async, clippy::needless_pass_by_value)]
+/// What exists between start and stop.
+#[derive(Clone)]
+pub(super) struct Running {
+    pub(super) engine: Engine,
+    pub(super) stop: CancellationToken,
+    pub(super) tracker: TaskTracker,
+    inbound: Option<Arc<tokio::sync::Mutex<Incoming>>>,
+}
+
 impl Node {
-    pub(crate) fn new(node: NodeOptions, host: HostOptions, client: ClientOptions) -> Result<Self> {
+    pub(crate) fn new(role: Role, node: NodeOptions, host: HostOptions, client: ClientOptions) -> Result<Self> {
         node.validate()?;
         host.validate()?;
         client.validate()?;
-        Ok(Self { events: EventBus::new() })
+        let continuous = watch::channel(client.enable_continuous_discovery).0;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                role,
+                node,
+                host,
+                client,
+                events: EventBus::new(),
+                library: Arc::default(),
+                workers: Workers::new(),
+                cache: OnceLock::new(),
+                id: OnceLock::new(),
+                callback: Mutex::default(),
+                manual: Mutex::default(),
+                continuous,
+                running: RwLock::new(None),
+                lifecycle: tokio::sync::Mutex::new(false),
+            }),
+        })
     }
+
+    /// Opens the port, starts discovery and serving, then shares the configured directory. Idempotent. If it fails or
+    /// is cancelled half way, nothing is left running.
     pub(crate) async fn start(&self) -> Result<()> {
-        later()
+        let mut stopped = self.inner.lifecycle.lock().await;
+        if self.running().is_some() {
+            return Ok(());
+        }
+        let running = self.launch().await?;
+        *stopped = false;
+        drop(stopped);
+        if let Some(directory) = &self.inner.host.directory {
+            let sharing = self.add_directory(directory.clone()).wait();
+            let shared = tokio::select! {
+                shared = sharing => shared,
+                () = running.stop.cancelled() => return Err(stopped_meanwhile()),
+            };
+            if let Err(error) = shared {
+                self.stop().await?;
+                return Err(error);
+            }
+        }
+        Ok(())
     }
+
+    /// The running node, started if it never was.
+    pub(super) async fn ensure_started(&self) -> Result<Running> {
+        if let Some(running) = self.running() {
+            return Ok(running);
+        }
+        if *self.inner.lifecycle.lock().await {
+            return Err(Error::new(ErrorKind::InvalidState, "the node was stopped; start it again first"));
+        }
+        self.start().await?;
+        self.running().ok_or_else(stopped_meanwhile)
+    }
+
+    async fn launch(&self) -> Result<Running> {
+        let inner = &self.inner;
+        let options = &inner.node;
+        let identity = match options.state_dir() {
+            Some(dir) => {
+                std::fs::create_dir_all(&dir)
+                    .map_err(|error| Error::io(format!("persistenceDir: create {}", dir.display()), error))?;
+                Identity::File(dir.join("identity.key"))
+            }
+            None => Identity::Generated,
+        };
+        let serves = !options.light_node;
+        let mut protocols = Vec::new();
+        if serves {
+            protocols.push(transfer::PROTOCOL);
+        }
+        if inner.role == Role::Manager {
+            protocols.push(message::PROTOCOL);
+        }
+        let config = FabricConfig {
+            port: options.port,
+            ipv6: options.enable_ipv6,
+            tcp: options.enable_tcp,
+            quic: options.enable_udp,
+            interfaces: options.interfaces.clone(),
+            max_connections: options.max_connections,
+            identity,
+            protocols,
+        };
+        let (fabric, fabric_events) = Fabric::start(config).await?;
+        let stop = CancellationToken::new();
+        let tracker = TaskTracker::new();
+        tracker.spawn(forward_events(fabric_events, inner.events.clone(), stop.clone()));
+        let sink = self.sink();
+        let discovery = PeerDiscovery::new(DiscoveryConfig {
+            own_id: Some(fabric.local_peer()),
+            on_event: Some(Arc::clone(&sink)),
+            ..DiscoveryConfig::default()
+        });
+        if options.local_enabled {
+            let config = LocalConfig {
+                peer_id: fabric.local_peer(),
+                // A light node serves nobody, so nobody needs to find it.
+                port: if serves { fabric.port() } else { 0 },
+                tcp: options.enable_tcp,
+                udp: options.enable_udp,
+                interfaces: options.interfaces.clone(),
+                ipv6: options.enable_ipv6,
+            };
+            discovery.start_local(config).await;
+        }
+        for (candidate, key) in lock(&inner.manual).iter() {
+            discovery.add_manual(candidate.clone(), key.as_ref());
+        }
+        let clock = Clock::start();
+        let server = serves.then(|| {
+            Arc::new(Server::new(
+                Arc::clone(&inner.library),
+                clock,
+                Limiter::new(clock, options.upload_limit, options.peer_upload_limit),
+                inner.workers.clone(),
+                inner.host.upload_slots as usize,
+                Arc::clone(&sink),
+            ))
+        });
+        if let Some(server) = &server {
+            server.set_fallback(self.fallback());
+            let incoming = fabric.accept(transfer::PROTOCOL)?;
+            tracker.spawn(Arc::clone(server).run(incoming, stop.clone()));
+        }
+        let inbound = match inner.role {
+            Role::Manager => Some(Arc::new(tokio::sync::Mutex::new(fabric.accept(message::PROTOCOL)?))),
+            Role::Host | Role::Client => None,
+        };
+        let engine = Engine {
+            fabric: fabric.clone(),
+            discovery: discovery.clone(),
+            library: Arc::clone(&inner.library),
+            server,
+            limiter: Arc::new(Limiter::new(clock, options.download_limit, options.peer_download_limit)),
+            workers: inner.workers.clone(),
+            clock,
+            events: sink,
+            continuous: inner.continuous.subscribe(),
+        };
+        for key in inner.library.keys() {
+            discovery.announce(&key).await;
+        }
+        let running = Running { engine, stop, tracker, inbound };
+        *inner.running.write().unwrap_or_else(PoisonError::into_inner) = Some(running.clone());
+        inner.events.send(Event::Started {
+            peer_id: fabric.local_peer(),
+            port: fabric.port(),
+            addresses: fabric.addresses(),
+        });
+        Ok(running)
+    }
+
+    /// Ends everything and frees the port; bounded by [`limits::STOP_TIMEOUT`] per part. Idempotent.
     pub(crate) async fn stop(&self) -> Result<()> {
-        later()
+        // Cancelled before waiting for the lock, so that a start that is still hashing ends at once.
+        if let Some(running) = self.running() {
+            running.stop.cancel();
+        }
+        let mut stopped = self.inner.lifecycle.lock().await;
+        *stopped = true;
+        let running = self.inner.running.write().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(running) = running else { return Ok(()) };
+        running.stop.cancel();
+        running.tracker.close();
+        if tokio::time::timeout(limits::STOP_TIMEOUT, running.tracker.wait()).await.is_err() {
+            tracing::warn!("work was still running when the node stopped");
+        }
+        running.engine.discovery.stop().await;
+        running.engine.fabric.shutdown().await;
+        self.inner.events.send(Event::Stopped);
+        Ok(())
     }
+
+    pub(super) fn running(&self) -> Option<Running> {
+        self.inner.running.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     pub(crate) fn port(&self) -> u16 {
-        0
+        self.running().map_or(0, |running| running.engine.fabric.port())
     }
+
     pub(crate) fn id(&self) -> String {
-        String::new()
+        self.inner.id.get_or_init(|| self.load_id()).clone()
     }
+
+    fn load_id(&self) -> String {
+        let fresh = uuid::Uuid::new_v4().to_string();
+        let Some(dir) = self.inner.node.state_dir() else { return fresh };
+        let path = dir.join("id");
+        if let Ok(kept) = std::fs::read_to_string(&path)
+            && let Ok(id) = uuid::Uuid::parse_str(kept.trim())
+        {
+            return id.to_string();
+        }
+        let written = std::fs::create_dir_all(&dir)
+            .map_err(|error| Error::io(format!("create {}", dir.display()), error))
+            .and_then(|()| atomic::write(&path, fresh.as_bytes()));
+        if let Err(error) = written {
+            self.warn(&error);
+        }
+        fresh
+    }
+
     pub(crate) fn peer_id(&self) -> Option<PeerId> {
-        None
+        self.running().map(|running| running.engine.fabric.local_peer())
     }
+
     pub(crate) fn addresses(&self) -> Vec<String> {
-        Vec::new()
+        self.running().map(|running| running.engine.fabric.addresses()).unwrap_or_default()
     }
-    pub(crate) fn add_file(&self, path: PathBuf, options: AddFileOptions) -> Task<FileInfo> {
-        Task::spawn(async |_| later())
-    }
-    pub(crate) fn add_directory(&self, path: PathBuf) -> Task<Vec<FileInfo>> {
-        Task::spawn(async |_| later())
-    }
-    pub(crate) async fn remove_file(&self, hash: FileHash) -> Result<bool> {
-        later()
-    }
-    pub(crate) fn files(&self) -> Vec<FileInfo> {
-        Vec::new()
-    }
-    pub(crate) fn add_content_mapping(&self, content_id: &str, hash: FileHash) -> Result<()> {
-        later()
-    }
-    pub(crate) fn hash_for_content(&self, content_id: &str) -> Option<FileHash> {
-        None
-    }
-    pub(crate) fn content_for_hash(&self, hash: &FileHash) -> Option<String> {
-        None
-    }
-    pub(crate) fn set_file_callback(&self, callback: Option<FileCallback>) {}
+
     pub(crate) fn subscribe(&self) -> EventStream {
-        self.events.subscribe()
+        self.inner.events.subscribe()
     }
-    pub(crate) async fn find_peers(&self, key: ContentKey, options: FindOptions) -> Result<Vec<DiscoveredPeer>> {
-        later()
+
+    pub(crate) fn set_continuous_discovery(&self, enabled: bool) {
+        self.inner.continuous.send_replace(enabled);
     }
-    pub(crate) fn download(
-        &self,
-        key: ContentKey,
-        options: DownloadOptions,
-        on_progress: Option<ProgressFn>,
-    ) -> Task<DownloadResult> {
-        Task::spawn(async |_| later())
-    }
-    pub(crate) fn file_info(&self, key: ContentKey, options: DownloadOptions) -> Task<RemoteFile> {
-        Task::spawn(async |_| later())
-    }
-    pub(crate) fn add_peer(&self, peer: &str, key: Option<ContentKey>) -> Result<()> {
-        later()
-    }
-    pub(crate) fn set_continuous_discovery(&self, enabled: bool) {}
-    pub(crate) async fn connect(&self, target: &str) -> Result<Connection> {
-        later()
-    }
-    pub(crate) async fn accept(&self) -> Option<Connection> {
-        None
-    }
+
     pub(crate) fn connection_type(&self, peer: &str) -> Option<&'static str> {
-        None
+        let links = self.running()?.engine.fabric.links();
+        links.iter().find(|link| link.peer.as_str() == peer).map(|link| link.transport.name())
     }
+
+    pub(crate) fn add_peer(&self, peer: &str, key: Option<ContentKey>) -> Result<()> {
+        if peer.is_empty() {
+            return Err(Error::invalid("peer", "must be host:port, a multiaddr or a peer id"));
+        }
+        let candidate = Candidate::new(None, vec![peer.to_owned()], SourceKind::Manual);
+        if let Some(running) = self.running() {
+            running.engine.discovery.add_manual(candidate.clone(), key.as_ref());
+        }
+        let mut manual = lock(&self.inner.manual);
+        if manual.len() >= limits::MAX_KNOWN_PEERS {
+            manual.remove(0);
+        }
+        manual.push((candidate, key));
+        Ok(())
+    }
+
+    pub(crate) async fn find_peers(&self, key: ContentKey, options: FindOptions) -> Result<Vec<DiscoveredPeer>> {
+        options.validate()?;
+        let running = self.ensure_started().await?;
+        let timeout = std::time::Duration::from_millis(options.timeout_ms);
+        let found = running.engine.discovery.find(&key, options.max_peers, timeout).await;
+        Ok(found.iter().map(DiscoveredPeer::from).collect())
+    }
+
+    pub(crate) async fn connect(&self, target: &str) -> Result<Connection> {
+        let running = self.ensure_started().await?;
+        let link = running.engine.fabric.dial(target, limits::DIAL_TIMEOUT).await?;
+        let stream = running.engine.fabric.open(&link, message::PROTOCOL).await?;
+        let connection = Connection::new(stream);
+        connection.greet().await?;
+        Ok(connection)
+    }
+
+    pub(crate) async fn accept(&self) -> Option<Connection> {
+        let running = self.running()?;
+        let inbound = running.inbound?;
+        let mut inbound = inbound.lock().await;
+        tokio::select! {
+            biased;
+            () = running.stop.cancelled() => None,
+            next = inbound.next() => next.map(|(_, stream)| Connection::new(stream)),
+        }
+    }
+
+    pub(crate) fn set_file_callback(&self, callback: Option<FileCallback>) {
+        *lock(&self.inner.callback) = callback;
+        if let Some(server) = self.running().and_then(|running| running.engine.server) {
+            server.set_fallback(self.fallback());
+        }
+    }
+
+    /// Asks the user's callback for content that no file answers, and keeps what it describes.
+    fn fallback(&self) -> Option<Fallback> {
+        let callback = lock(&self.inner.callback).clone()?;
+        let node = Arc::downgrade(&self.inner);
+        Some(Arc::new(move |key| {
+            let (callback, node) = (Arc::clone(&callback), node.clone());
+            Box::pin(async move {
+                let node = Node { inner: node.upgrade()? };
+                node.share_callback(callback, &key).await
+            })
+        }))
+    }
+
+    pub(super) fn sink(&self) -> EventSink {
+        let events = self.inner.events.clone();
+        Arc::new(move |event| events.send(event))
+    }
+
+    pub(super) fn warn(&self, error: &Error) {
+        tracing::warn!(error = %error.full_message(), "carrying on");
+        self.inner.events.send(Event::Warning { error: ErrorRecord::from(error) });
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // A node that is dropped without stop() must not go on serving; the tasks and the port go with the token.
+        let running = self.running.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(running) = running {
+            running.stop.cancel();
+        }
+    }
+}
+
+async fn forward_events(mut from: FabricEvents, to: EventBus, stop: CancellationToken) {
+    loop {
+        let event = tokio::select! {
+            () = stop.cancelled() => return,
+            event = from.next() => event,
+        };
+        match event {
+            Some(FabricEvent::LinkUp(link)) => to.send(Event::PeerConnected {
+                peer: link.peer,
+                address: link.address,
+                connection_type: link.transport.name().to_owned(),
+            }),
+            Some(FabricEvent::LinkDown(link, true)) => to.send(Event::PeerDisconnected { peer: link.peer }),
+            Some(FabricEvent::Warning(text)) => {
+                let error = Error::new(ErrorKind::InvalidState, text);
+                to.send(Event::Warning { error: ErrorRecord::from(&error) });
+            }
+            Some(_) => {}
+            None => return,
+        }
+    }
+}
+
+fn stopped_meanwhile() -> Error {
+    Error::new(ErrorKind::InvalidState, "the node was stopped while it started")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,36 +1,14 @@
 //! The plain records that operations take and return, serialised the same way for every binding.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use bytes::Bytes;
-use futures::future::BoxFuture;
 use serde::Serialize;
 
-use crate::base::events::Progress;
 use crate::base::ids::FileHash;
-
-/// Called with the state of a download: first and last state always, at most 20 times a second in between, in order,
-/// the last one before the download's result is delivered. Must not block.
-pub type ProgressFn = Arc<dyn Fn(&Progress) + Send + Sync>;
-
-/// Serves content that is not a file of the host (`hostFileCallback` of the original package): returns the chunks from
-/// `start_chunk` on, as many as it likes, or `None` behind the end and for unknown content.
-pub type FileCallback = Arc<dyn Fn(CallbackRequest) -> BoxFuture<'static, Option<Vec<Bytes>>> + Send + Sync>;
-
-/// What a [`FileCallback`] is asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct CallbackRequest {
-    /// The content id, or the hash in hex when it was asked for by hash.
-    pub content_id: String,
-    /// Index of the first wanted chunk.
-    pub start_chunk: u64,
-    /// Bytes per chunk; only the last chunk of a file may be shorter.
-    pub chunk_size: u32,
-    /// The hash, when known.
-    pub sha256: Option<String>,
-}
+use crate::discovery::candidate::host_and_port;
+use crate::discovery::source::Candidate;
+pub use crate::transfer::driver::callback::{CallbackRequest, FileCallback};
+pub use crate::transfer::driver::downloading::ProgressFn;
 
 /// A file that this node shares.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -112,4 +90,18 @@ pub struct DownloadResult {
     pub average_speed: f64,
     /// By peer id.
     pub peers: std::collections::BTreeMap<String, PeerStats>,
+}
+
+impl From<&Candidate> for DiscoveredPeer {
+    fn from(candidate: &Candidate) -> Self {
+        let (address, port) = candidate.addresses.iter().find_map(|text| host_and_port(text)).unwrap_or_default();
+        Self {
+            id: candidate.label().to_owned(),
+            address,
+            port,
+            addresses: candidate.addresses.clone(),
+            source: candidate.source.name().to_owned(),
+            confidence: candidate.confidence,
+        }
+    }
 }

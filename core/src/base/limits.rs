@@ -147,6 +147,8 @@ pub const MAX_ADDRESS_BOOK_PEERS: usize = 4096;
 pub const MAX_BANNED_PEERS: usize = 4096;
 /// Head start of one address over the next when a target has several: a third of what RFC 8305 calls the upper bound.
 pub const DIAL_STAGGER: Duration = Duration::from_millis(250);
+/// Callers that share one connection attempt: every download of a client may dial the same host at once.
+pub const MAX_DIAL_WAITERS: usize = MAX_DOWNLOADS;
 /// Addresses tried for one dial.
 pub const MAX_DIAL_ADDRESSES: usize = 16;
 /// Port numbers tried when the system chooses one and it is not free for TCP and UDP both.
@@ -164,6 +166,12 @@ pub const STREAMS_PER_CONNECTION: usize = 2 * MAX_SESSIONS_PER_PEER;
 pub const LISTEN_REPORT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often a stopping fabric looks whether the system has closed its port.
 pub const PORT_POLL_INTERVAL: Duration = Duration::from_millis(2);
+/// Largest yamux frame we send: one block of file data, so that a block costs one frame.
+pub const YAMUX_FRAME_BYTES: usize = 128 * 1024;
+/// Receive window of all streams of one TCP connection together. yamux sets 256 KiB aside for every stream that may
+/// ever be open; the other half is what streams can grow into, up to twice the bandwidth-delay product of what is
+/// really read: eight streams of 16 MiB each.
+pub const YAMUX_CONNECTION_WINDOW_BYTES: usize = 2 * STREAMS_PER_CONNECTION * 256 * 1024;
 /// Protocols one node may register.
 pub const MAX_PROTOCOLS: usize = 32;
 /// Inbound streams being negotiated at once on one connection: yamux's own backlog, so that none is dropped there.

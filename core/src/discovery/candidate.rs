@@ -35,6 +35,11 @@ impl SourceKind {
         }
     }
 
+    /// Settles equal confidence: the kind listed first wins.
+    pub(super) const fn rank(self) -> u8 {
+        u8::MAX - self as u8
+    }
+
     /// Trust in a record of this origin, 0 to 1: a user knows, the local network answered itself, networks relay what
     /// others signed, peer exchange is hearsay.
     pub const fn default_confidence(self) -> f64 {
@@ -78,5 +83,35 @@ impl Candidate {
             Some(id) => id.as_str(),
             None => self.addresses.first().map_or("", String::as_str),
         }
+    }
+}
+
+/// Host and port of a multiaddr (`/ip4/192.0.2.1/tcp/9000`, `/dns4/example.org/udp/9000/quic-v1`) or of `host:port`
+/// text, for showing to people.
+pub fn host_and_port(address: &str) -> Option<(String, u16)> {
+    if address.starts_with('/') {
+        let parts: Vec<&str> = address.split('/').skip(1).collect();
+        let value = |wanted: &[&str]| parts.windows(2).find(|pair| wanted.contains(&pair[0])).map(|pair| pair[1]);
+        let host = value(&["ip4", "ip6", "dns", "dns4", "dns6"])?;
+        return Some((host.to_owned(), value(&["tcp", "udp"])?.parse().ok()?));
+    }
+    let (host, port) = address.rsplit_once(':')?;
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    Some((host.to_owned(), port.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_split_for_people() {
+        let parts = |text: &str| host_and_port(text);
+        assert_eq!(parts("/ip4/192.0.2.1/udp/9000/quic-v1"), Some(("192.0.2.1".to_owned(), 9000)));
+        assert_eq!(parts("/ip6/::1/tcp/1/p2p/12D3"), Some(("::1".to_owned(), 1)));
+        assert_eq!(parts("[::1]:80"), Some(("::1".to_owned(), 80)));
+        assert_eq!(parts("example.org:9000"), Some(("example.org".to_owned(), 9000)));
+        assert_eq!(parts("/ip4/192.0.2.1"), None);
+        assert_eq!(parts("example.org:70000"), None);
     }
 }

@@ -96,7 +96,7 @@ impl Race<'_> {
         let mut reasons: BTreeMap<usize, String> = BTreeMap::new();
         let mut waiting: VecDeque<(usize, Multiaddr)> = VecDeque::new();
         match timeout_at(deadline, self.resolve(addresses)).await {
-            Err(_) => return Err(self.unreachable(vec![format!("no answer from the name server within {timeout:?}")])),
+            Err(_) => return Err(self.unreachable([format!("no answer from the name server within {timeout:?}")])),
             Ok(resolved) => {
                 for (position, address) in resolved.into_iter().enumerate() {
                     match address {
@@ -133,7 +133,7 @@ impl Race<'_> {
                     running.push(self.attempt(position, address, limit));
                     next_start = Instant::now() + limits::DIAL_STAGGER;
                 } else if running.is_empty() {
-                    return Err(self.unreachable(reasons.into_values().collect()));
+                    return Err(self.unreachable(reasons.into_values()));
                 }
             }
             tokio::select! {
@@ -159,7 +159,7 @@ impl Race<'_> {
                     for (position, address) in waiting {
                         reasons.insert(position, format!("{address}: not tried within {timeout:?}"));
                     }
-                    return Err(self.unreachable(reasons.into_values().collect()));
+                    return Err(self.unreachable(reasons.into_values()));
                 }
             }
         }
@@ -231,7 +231,8 @@ impl Race<'_> {
         resolved
     }
 
-    fn unreachable(&self, reasons: Vec<String>) -> Error {
+    fn unreachable(&self, reasons: impl IntoIterator<Item = String>) -> Error {
+        let reasons: Vec<String> = reasons.into_iter().collect();
         Error::new(ErrorKind::PeerUnreachable, format!("cannot reach {}: {}", self.name, reasons.join("; ")))
     }
 }

@@ -12,6 +12,7 @@ use libp2p::core::ConnectedPoint;
 use libp2p::core::transport::{ListenerId, OptionalTransport, Transport as _, TransportError};
 use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
+use libp2p::swarm::derive_prelude::Either;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, DialError, NetworkBehaviour, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, connection_limits, identify, ping};
@@ -77,10 +78,22 @@ struct Behaviour {
     streams: streams::Behaviour,
 }
 
+/// One connection attempt and everyone who waits for it. Several downloads that dial one address at once share it:
+/// the peer would refuse the surplus connections, and which ones is not ours to know.
 struct PendingDial {
     address: Multiaddr,
+    peer: Option<PeerId>,
     reuse: Option<Transport>,
-    reply: oneshot::Sender<Result<Link, Failure>>,
+    replies: Vec<oneshot::Sender<Result<Link, Failure>>>,
+}
+
+impl PendingDial {
+    fn answer(self, outcome: impl Fn() -> Result<Link, Failure>) {
+        for reply in self.replies {
+            // Whoever gave up in the meantime does not need the answer.
+            let _ = reply.send(outcome());
+        }
+    }
 }
 
 /// The task's state.
@@ -109,9 +122,14 @@ impl Driver {
     ) -> Result<Self> {
         let tcp = if config.tcp { OptionalTransport::some(tcp::transport(key)?) } else { OptionalTransport::none() };
         let quic = if config.quic { OptionalTransport::some(quic::transport(key)) } else { OptionalTransport::none() };
-        // Both sides have the same types; taken out of `Either`, whose `source` would hide the cause.
-        let transport =
-            tcp.or_transport(quic).map(|either, _| either.into_inner()).map_err(|either| either.into_inner()).boxed();
+        // Both have the same types; taken out of `Either`, whose `source` would hide the cause.
+        let transport = tcp
+            .or_transport(quic)
+            .map(|either, _| either.into_inner())
+            .map_err(|either| match either {
+                Either::Left(error) | Either::Right(error) => error,
+            })
+            .boxed();
 
         let allowed = connection_limits::ConnectionLimits::default()
             .with_max_pending_incoming(Some(limits::MAX_PENDING_CONNECTIONS))
@@ -183,13 +201,11 @@ impl Driver {
         }
         let deadline = Instant::now() + limits::LISTEN_REPORT_TIMEOUT;
         while self.listeners.values().any(|reported| !reported) {
-            match timeout_at(deadline, self.swarm.select_next_some()).await {
-                Ok(event) => self.on_event(event),
-                Err(_) => {
-                    self.warn("not every listening address was reported; a network interface may be down".to_owned());
-                    break;
-                }
-            }
+            let Ok(event) = timeout_at(deadline, self.swarm.select_next_some()).await else {
+                self.warn("not every listening address was reported; a network interface may be down".to_owned());
+                break;
+            };
+            self.on_event(event);
         }
         Ok(self.port)
     }
@@ -233,6 +249,16 @@ impl Driver {
     fn on_command(&mut self, command: Command) {
         match command {
             Command::Dial { address, peer, reuse, reply } => {
+                let same =
+                    |dial: &&mut PendingDial| dial.address == address && dial.peer == peer && dial.reuse == reuse;
+                if let Some(dial) = self.dials.values_mut().find(same) {
+                    if dial.replies.len() < limits::MAX_DIAL_WAITERS {
+                        dial.replies.push(reply);
+                    } else {
+                        let _ = reply.send(Err(Failure::Other("too many dials wait for this address".into())));
+                    }
+                    return;
+                }
                 let options = match peer {
                     Some(peer) => DialOpts::peer_id(peer)
                         .condition(PeerCondition::Always)
@@ -243,7 +269,7 @@ impl Driver {
                 let connection = options.connection_id();
                 match self.swarm.dial(options) {
                     Ok(()) => {
-                        self.dials.insert(connection, PendingDial { address, reuse, reply });
+                        self.dials.insert(connection, PendingDial { address, peer, reuse, replies: vec![reply] });
                     }
                     Err(error) => {
                         let _ = reply.send(Err(failure(&error)));
@@ -282,7 +308,7 @@ impl Driver {
             SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
                 self.table.remove_link(connection_id);
                 if let Some(dial) = self.dials.remove(&connection_id) {
-                    let _ = dial.reply.send(Err(failure(&error)));
+                    dial.answer(|| Err(failure(&error)));
                 }
             }
             SwarmEvent::IncomingConnectionError { connection_id, error, send_back_addr, .. } => {
@@ -296,7 +322,9 @@ impl Driver {
             }
             SwarmEvent::ExpiredListenAddr { address, .. } => self.on_expired(&address),
             SwarmEvent::ListenerClosed { listener_id, addresses, reason } => {
-                addresses.iter().for_each(|address| self.on_expired(address));
+                for address in &addresses {
+                    self.on_expired(address);
+                }
                 // A listener that we closed ourselves is no longer in the map.
                 if self.listeners.remove(&listener_id).is_some()
                     && let Err(cause) = reason
@@ -337,14 +365,14 @@ impl Driver {
         self.report(FabricEvent::LinkUp(link.clone()));
         let Some(dial) = self.dials.remove(&connection) else { return };
         debug_assert!(endpoint.is_dialer(), "only our own dials are in the map");
-        self.table.add_address(peer, dial.address);
+        self.table.add_address(peer, dial.address.clone());
         let fits = |other: &Link| {
             other.peer == link.peer
                 && other.id != link.id
                 && dial.reuse.is_none_or(|transport| other.transport == transport)
         };
         let Some(existing) = self.table.best_link(fits) else {
-            let _ = dial.reply.send(Ok(link));
+            dial.answer(|| Ok(link.clone()));
             return;
         };
         // The new connection is superfluous. If the other one was dialled by the peer, both are kept: it may be
@@ -353,7 +381,7 @@ impl Driver {
             self.table.mark_closing_connection(connection);
             self.swarm.close_connection(connection);
         }
-        let _ = dial.reply.send(Ok(existing));
+        dial.answer(|| Ok(existing.clone()));
     }
 
     fn on_expired(&mut self, address: &Multiaddr) {
@@ -431,7 +459,7 @@ fn failure(error: &DialError) -> Failure {
 /// Follows an error to its causes, also through I/O errors, whose inner error is not their `source`.
 type Cause<'a> = &'a (dyn std::error::Error + 'static);
 
-fn causes<'a>(error: Cause<'a>) -> impl Iterator<Item = Cause<'a>> {
+fn causes(error: Cause<'_>) -> impl Iterator<Item = Cause<'_>> {
     std::iter::successors(Some(error), |error| match error.downcast_ref::<std::io::Error>() {
         Some(error) => error.get_ref().map(|inner| inner as Cause<'_>),
         None => error.source(),

@@ -30,17 +30,16 @@ pub fn addresses(config: &FabricConfig) -> Result<Vec<IpAddr>> {
         if_addrs::get_if_addrs().map_err(|cause| Error::io("list the addresses of the network interfaces", cause))?;
     let mut wanted: Vec<IpAddr> = Vec::new();
     for name in &config.interfaces {
-        let found: Vec<IpAddr> = match name.parse() {
-            Ok(address) => vec![address],
-            Err(_) => {
-                let mut named = present.iter().filter(|interface| interface.name == *name).peekable();
-                if named.peek().is_none() {
-                    return Err(Error::invalid("interfaces", format_args!("there is no interface {name:?}")));
-                }
-                named.map(if_addrs::Interface::ip).filter(|address| usable(address, config.ipv6)).collect()
-            }
-        };
-        wanted.extend(found);
+        if let Ok(address) = name.parse() {
+            wanted.push(address);
+            continue;
+        }
+        let named: Vec<IpAddr> =
+            present.iter().filter(|interface| interface.name == *name).map(if_addrs::Interface::ip).collect();
+        if named.is_empty() {
+            return Err(Error::invalid("interfaces", format_args!("there is no interface {name:?}")));
+        }
+        wanted.extend(named.into_iter().filter(|address| usable(address, config.ipv6)));
     }
     let mut seen = std::collections::HashSet::new();
     wanted.retain(|address| seen.insert(*address));

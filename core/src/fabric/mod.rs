@@ -13,6 +13,7 @@ mod dial;
 mod driver;
 mod identity;
 mod listen;
+mod muxer;
 mod quic;
 mod stream;
 mod streams;

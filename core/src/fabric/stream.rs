@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::pin::Pin;
-use std::sync::Weak;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 
 use futures::{AsyncRead, AsyncWrite};
@@ -20,20 +20,41 @@ use super::table::Table;
 /// of a stream for the end of a message.
 #[derive(Debug)]
 pub struct Stream {
-    inner: libp2p::Stream,
+    slot: Arc<Slot>,
     link: Link,
     /// Until the first byte arrives, an end of the stream may mean that the peer refused it. Outbound streams only.
     unanswered: bool,
     closed_by_us: bool,
 }
 
-impl Stream {
-    pub(super) fn outbound(inner: libp2p::Stream, link: Link) -> Self {
-        Self { inner, link, unanswered: true, closed_by_us: false }
+/// Holds libp2p's stream so that the end of the fabric can take it away: a QUIC stream keeps the UDP socket open, and
+/// with it the port. The lock is only ever contended at that moment.
+#[derive(Debug)]
+pub(super) struct Slot(Mutex<Option<libp2p::Stream>>);
+
+impl Slot {
+    /// Drops the stream. Its user reads and writes errors from now on.
+    pub(super) fn empty(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
-    pub(super) fn inbound(inner: libp2p::Stream, link: Link) -> Self {
-        Self { inner, link, unanswered: false, closed_by_us: false }
+    fn with<T>(&self, act: impl FnOnce(Pin<&mut libp2p::Stream>) -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match self.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            Some(inner) => act(Pin::new(inner)),
+            None => Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the fabric is shut down"))),
+        }
+    }
+}
+
+impl Stream {
+    pub(super) fn outbound(inner: libp2p::Stream, link: Link, table: &Table) -> Self {
+        Self { unanswered: true, ..Self::inbound(inner, link, table) }
+    }
+
+    pub(super) fn inbound(inner: libp2p::Stream, link: Link, table: &Table) -> Self {
+        let slot = Arc::new(Slot(Mutex::new(Some(inner))));
+        table.add_stream(&slot);
+        Self { slot, link, unanswered: false, closed_by_us: false }
     }
 
     /// The connection that carries it.
@@ -48,7 +69,7 @@ impl Stream {
         match read {
             Ok(0) => {
                 let stopped = !self.closed_by_us
-                    && matches!(Pin::new(&mut self.inner).poll_write(context, &[]), Poll::Ready(Err(_)));
+                    && matches!(self.slot.with(|inner| inner.poll_write(context, &[])), Poll::Ready(Err(_)));
                 if stopped {
                     Err(io::Error::new(io::ErrorKind::ConnectionRefused, "the peer refused the stream"))
                 } else {
@@ -59,17 +80,19 @@ impl Stream {
                 self.unanswered = false;
                 Ok(length)
             }
-            Err(cause) if cause.get_ref().is_some_and(|cause| cause.is::<NegotiationError>()) => {
-                Err(io::Error::new(io::ErrorKind::ConnectionRefused, cause))
-            }
+            Err(cause) if is_negotiation(&cause) => Err(io::Error::new(io::ErrorKind::ConnectionRefused, cause)),
             Err(cause) => Err(cause),
         }
     }
 }
 
+fn is_negotiation(error: &io::Error) -> bool {
+    error.get_ref().and_then(|inner| inner.downcast_ref::<NegotiationError>()).is_some()
+}
+
 impl AsyncRead for Stream {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        match Pin::new(&mut self.inner).poll_read(context, buffer) {
+        match self.slot.with(|inner| inner.poll_read(context, buffer)) {
             Poll::Ready(read) if self.unanswered && !buffer.is_empty() => Poll::Ready(self.explain(context, read)),
             other => other,
         }
@@ -80,7 +103,7 @@ impl AsyncRead for Stream {
         context: &mut Context<'_>,
         buffers: &mut [IoSliceMut<'_>],
     ) -> Poll<io::Result<usize>> {
-        match Pin::new(&mut self.inner).poll_read_vectored(context, buffers) {
+        match self.slot.with(|inner| inner.poll_read_vectored(context, buffers)) {
             Poll::Ready(read) if self.unanswered && buffers.iter().any(|buffer| !buffer.is_empty()) => {
                 Poll::Ready(self.explain(context, read))
             }
@@ -90,25 +113,25 @@ impl AsyncRead for Stream {
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(context, bytes)
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.slot.with(|inner| inner.poll_write(context, bytes))
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(context, parts)
+        self.slot.with(|inner| inner.poll_write_vectored(context, parts))
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(context)
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.slot.with(|inner| inner.poll_flush(context))
     }
 
     fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.closed_by_us = true;
-        Pin::new(&mut self.inner).poll_close(context)
+        self.slot.with(|inner| inner.poll_close(context))
     }
 }
 

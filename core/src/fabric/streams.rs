@@ -165,7 +165,7 @@ impl ConnectionHandler for Handler {
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol, info: (_, reply) }) => {
                 self.opening -= 1;
                 // An asker that gave up leaves the stream to be dropped here, unused.
-                let _ = reply.send(Ok(Stream::outbound(protocol, self.link.clone())));
+                let _ = reply.send(Ok(Stream::outbound(protocol, self.link.clone(), &self.table)));
             }
             ConnectionEvent::DialUpgradeError(DialUpgradeError { info: (protocol, reply), error }) => {
                 self.opening -= 1;

@@ -3,13 +3,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, StreamProtocol};
 use tokio::sync::{mpsc, oneshot};
 
-use super::stream::Stream;
+use super::stream::{Slot, Stream};
 use super::{Link, Transport, address};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::limits;
@@ -59,6 +59,16 @@ pub struct Table {
     book: Mutex<Recent<libp2p::PeerId, Vec<Multiaddr>>>,
     banned: Mutex<Recent<libp2p::PeerId, ()>>,
     listening: Mutex<Vec<Multiaddr>>,
+    streams: Mutex<Streams>,
+}
+
+/// Every stream that was handed out and not yet dropped.
+#[derive(Default)]
+struct Streams {
+    slots: Vec<Weak<Slot>>,
+    /// Dropped ones are swept out when the list has grown to this.
+    sweep_at: usize,
+    ended: bool,
 }
 
 impl std::fmt::Debug for Table {
@@ -130,8 +140,9 @@ impl Table {
     /// Marks one connection that is about to be closed on purpose.
     pub fn mark_closing_connection(&self, connection: ConnectionId) {
         let mut links = locked(&self.links);
-        let entry = links.by_id.values_mut().find(|entry| entry.connection == connection);
-        entry.into_iter().for_each(|entry| entry.closing = true);
+        if let Some(entry) = links.by_id.values_mut().find(|entry| entry.connection == connection) {
+            entry.closing = true;
+        }
     }
 
     /// All usable links, oldest first.
@@ -210,12 +221,27 @@ impl Table {
             tracing::debug!(protocol, peer = %link.peer, "inbound stream refused: protocol retired");
             return;
         };
-        if queue.sender.try_send((link.clone(), Stream::inbound(stream, link.clone()))).is_err() {
+        if queue.sender.try_send((link.clone(), Stream::inbound(stream, link.clone(), self))).is_err() {
             tracing::debug!(protocol, peer = %link.peer, "inbound stream refused: queue full");
         }
     }
 
-    /// Ends all queues and links, so that their readers see the end.
+    /// Remembers a stream until it is dropped.
+    pub fn add_stream(&self, slot: &Arc<Slot>) {
+        let mut streams = locked(&self.streams);
+        if streams.ended {
+            slot.empty();
+            return;
+        }
+        if streams.slots.len() >= streams.sweep_at {
+            streams.slots.retain(|slot| slot.strong_count() > 0);
+            // Twice what lives, so that sweeping costs a constant per stream.
+            streams.sweep_at = (2 * streams.slots.len()).max(limits::INBOUND_STREAMS);
+        }
+        streams.slots.push(Arc::downgrade(slot));
+    }
+
+    /// Takes all streams from their users and ends all queues and links, so that their readers see the end.
     pub fn end(&self) {
         let mut protocols = self.protocols.write().unwrap_or_else(PoisonError::into_inner);
         protocols.ended = true;
@@ -223,6 +249,10 @@ impl Table {
         protocols.rename();
         drop(protocols);
         *locked(&self.links) = Links::default();
+        let mut streams = locked(&self.streams);
+        streams.ended = true;
+        streams.slots.drain(..).filter_map(|slot| slot.upgrade()).for_each(|slot| slot.empty());
+        drop(streams);
         locked(&self.listening).clear();
     }
 }

@@ -1,5 +1,5 @@
 //! The TCP transport: TLS 1.3 or Noise on TCP, with yamux. Both are accepted; the order in [`Security`] is what we
-//! propose first. Not here: the yamux receive windows, which grow by themselves with the measured round trip.
+//! propose first. Not here: multiplexing (`muxer`).
 
 use std::io;
 
@@ -10,21 +10,20 @@ use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::{Boxed, Transport as _};
 use libp2p::core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade, Version};
 use libp2p::identity::Keypair;
-use libp2p::{PeerId, noise, tcp, tls, yamux};
+use libp2p::{PeerId, noise, tcp, tls};
 
+use super::muxer::Yamux;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::limits;
 
 /// TCP without Nagle's delay, secured, multiplexed, all within [`limits::DIAL_TIMEOUT`].
 pub fn transport(key: &Keypair) -> Result<Boxed<(PeerId, StreamMuxerBox)>> {
-    let mut muxer = yamux::Config::default();
-    muxer.set_max_num_streams(limits::STREAMS_PER_CONNECTION);
     let socket = tcp::Config::new().nodelay(true).listen_backlog(limits::LISTEN_BACKLOG);
     Ok(tcp::tokio::Transport::new(socket)
         .map_err(SocketError)
         .upgrade(Version::V1Lazy)
         .authenticate(Security::new(key)?)
-        .multiplex(muxer)
+        .multiplex(Yamux)
         .timeout(limits::DIAL_TIMEOUT)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
         .boxed())

@@ -6,5 +6,7 @@
 pub mod bucket;
 pub mod choker;
 pub mod download;
+#[cfg(feature = "engine")]
+pub mod driver;
 pub mod meter;
 pub mod serve;

@@ -30,6 +30,7 @@ impl Download {
             hold!(source.withdrawn.len() <= limits::MAX_WITHDRAWN_REQUESTS, "{id:?}: withdrawn");
             hold!(!source.choked || source.queue.is_empty(), "{id:?}: asked while choked");
         }
+        hold!(self.starving.len() <= 2 * limits::MAX_PEERS_PER_DOWNLOAD, "{} are starving", self.starving.len());
         let counted = self.sources.values().filter(|source| source.counted).count();
         hold!(counted == self.partial_sources, "{counted} partial sources, counted {}", self.partial_sources);
         self.audit_work()

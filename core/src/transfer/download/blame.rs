@@ -82,9 +82,7 @@ impl Download {
             self.ban(now, liar, format!("sent a false part of piece {piece}"));
         }
         self.piece_is_here(now, piece);
-        if std::mem::take(&mut self.starved) {
-            self.wake();
-        }
+        self.feed_starving(now);
     }
 
     fn piece_is_wrong(&mut self, now: Time, piece: u32, blocks: &[(Origin, Bytes)]) {

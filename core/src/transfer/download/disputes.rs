@@ -327,7 +327,7 @@ impl Download {
         let Some(source) = self.sources.get_mut(&id) else { return };
         let Phase::Supports(number) = source.phase else { return };
         let Some(trial) = self.claims.get_mut(&number).and_then(|claim| claim.trial.as_mut()) else { return };
-        while trial.origin.source == id && source.can_take() && trial.next < trial.spans.len() {
+        while trial.origin.source == id && source.can_take(self.share) && trial.next < trial.spans.len() {
             let span = trial.spans[trial.next];
             trial.next += 1;
             source.push(now, span);

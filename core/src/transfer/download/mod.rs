@@ -69,8 +69,12 @@ pub struct Download {
     /// Counts up whenever there is new work for idle sources.
     generation: u64,
     woken: bool,
-    /// A source wanted to start a piece and was not allowed to hold more bytes.
-    starved: bool,
+    /// Sources that wanted to start a piece and were not allowed to hold more bytes, in the order in which they came.
+    starving: VecDeque<SourceId>,
+    /// What may be open with any one source, so that all of them fit into the memory.
+    share: u64,
+    /// Looking for work may take its time now: it is not done for every block.
+    thorough: bool,
     /// What the driver could dial.
     candidates: usize,
     next_tick: Time,
@@ -122,7 +126,9 @@ impl Download {
             disk_checks: 0,
             generation: 0,
             woken: false,
-            starved: false,
+            starving: VecDeque::new(),
+            share: u64::MAX,
+            thorough: false,
             candidates: 0,
             next_tick: now,
             last_rotation: now,
@@ -160,8 +166,10 @@ impl Download {
     pub fn handle_timeout(&mut self, now: Time) {
         if self.finished.is_none() && now >= self.next_tick {
             self.next_tick = now + limits::DOWNLOAD_TICK;
+            self.thorough = true;
             self.tick(now);
             self.work_off(now);
+            self.thorough = false;
         }
     }
 
@@ -317,6 +325,7 @@ impl Download {
     /// Forgets a source and gives what it was working on to the others. False if there is none.
     fn drop_source(&mut self, now: Time, id: SourceId) -> bool {
         let Some(mut source) = self.sources.remove(&id) else { return false };
+        self.divide();
         if let Some(record) = self.peers.get_mut(source.origin.record) {
             record.live = None;
         }

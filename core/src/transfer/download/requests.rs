@@ -29,7 +29,7 @@ impl Download {
         }
         loop {
             let Some(source) = self.sources.get_mut(&id) else { return };
-            if !source.can_take() || source.idle_at == Some(self.generation) {
+            if !source.can_take(self.share) || source.idle_at == Some(self.generation) {
                 return;
             }
             let Some((piece, block)) = self.choose(now, id) else {
@@ -93,17 +93,39 @@ impl Download {
                 work.relist(piece);
                 return Some((piece, block));
             }
-            self.starved = true;
+            if !source.starving {
+                source.starving = true;
+                self.starving.push_back(id);
+            }
         }
         // Nothing to start: join a piece that somebody else works on.
         if let Some(piece) = work.shared.iter().rev().copied().find(|piece| source.has(*piece)) {
             let block = work.active.get_mut(&piece)?.next_missing()?;
             return Some((piece, block));
         }
+        // While pieces wait for room, what others hold is on its way; only now and then it is worth a closer look.
+        if chosen.is_some() && !self.thorough {
+            return None;
+        }
         if let Some(found) = self.help(now, id) {
             return Some(found);
         }
         if chosen.is_some() { self.evict(now, id) } else { None }
+    }
+
+    /// There is room for another piece: sources that waited for it look again, in turn.
+    pub(super) fn feed_starving(&mut self, now: Time) {
+        for _ in 0..self.starving.len() {
+            if !self.work.as_ref().is_some_and(|work| work.has_room(self.config.assembly_bytes)) {
+                return;
+            }
+            let Some(id) = self.starving.pop_front() else { return };
+            if let Some(source) = self.sources.get_mut(&id) {
+                source.starving = false;
+                source.idle_at = None;
+                self.fill(now, id);
+            }
+        }
     }
 
     /// Takes over a block from the source that would need longest for it, or asks for it as well.
@@ -113,22 +135,21 @@ impl Download {
         let me = self.sources.get(&id)?;
         let typical = typical_speed(self.sources.values());
         let block_bytes = self.config.block_bytes.min(work.layout.piece_length());
-        let mine =
-            (me.queued_bytes + u64::from(block_bytes)) as f64 / me.speed(now, typical) + me.window.rtt().as_secs_f64();
+        let mine = me.eta(now, typical, me.queued_bytes + u64::from(block_bytes));
         let endgame = work.is_endgame();
         let mut busy: Vec<(f64, &Source)> = self
             .sources
             .values()
             .filter(|other| other.origin.source != id && other.supports(working) && !other.queue.is_empty())
-            .map(|other| (other.queued_bytes as f64 / other.speed(now, typical), other))
+            .map(|other| (other.eta(now, typical, other.queued_bytes), other))
             .filter(|(theirs, _)| mine < theirs * WORTH_HELPING)
             .collect();
         busy.sort_by(|a, b| b.0.total_cmp(&a.0));
         let found = 'search: {
-            for (theirs, other) in busy {
+            for (_, other) in busy {
                 let mut ahead = other.queued_bytes;
                 for (position, ask) in other.queue.iter().enumerate().rev() {
-                    let until = theirs * ahead as f64 / other.queued_bytes as f64;
+                    let until = other.eta(now, typical, ahead);
                     if mine >= until * WORTH_HELPING {
                         break;
                     }
@@ -250,6 +271,12 @@ impl Download {
         self.outputs.push_back(Output::Check { id, piece, check, write_at, parts });
     }
 
+    /// Divides the memory among the sources that can be asked.
+    pub(super) fn divide(&mut self) {
+        let able = self.sources.values().filter(|source| !source.choked && !source.silent).count().max(1);
+        self.share = (self.config.assembly_bytes / able as u64).max(u64::from(self.config.block_bytes));
+    }
+
     /// CHOKE: nothing that is open will be answered.
     pub(super) fn choked(&mut self, now: Time, id: SourceId) {
         let Some(source) = self.sources.get_mut(&id) else { return };
@@ -257,6 +284,7 @@ impl Download {
             source.choked = true;
             source.choked_since = now;
         }
+        self.divide();
         self.withdraw_all(id);
     }
 
@@ -265,6 +293,7 @@ impl Download {
         let Some(source) = self.sources.get_mut(&id) else { return };
         source.choked = false;
         source.idle_at = None;
+        self.divide();
         self.settle(now);
         self.fill(now, id);
     }

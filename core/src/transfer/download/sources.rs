@@ -99,6 +99,8 @@ pub struct Source {
     pub state_asks: Vec<usize>,
     /// There was nothing to ask of it at this generation of work.
     pub idle_at: Option<u64>,
+    /// It waits for room to start a piece.
+    pub starving: bool,
     /// When it was opened.
     pub opened: Time,
     block_bytes: u32,
@@ -128,6 +130,7 @@ impl Source {
             skips: 0,
             state_asks: Vec::new(),
             idle_at: None,
+            starving: false,
             opened: now,
             block_bytes: config.block_bytes,
         }
@@ -143,11 +146,11 @@ impl Source {
         self.have.as_ref().is_none_or(|have| have.contains(piece))
     }
 
-    /// Whether another request can be sent now.
-    pub fn can_take(&self) -> bool {
+    /// Whether another request can be sent now. `share` is what may be open with any one source.
+    pub fn can_take(&self, share: u64) -> bool {
         !self.choked
             && !self.silent
-            && self.queued_bytes < self.window.bytes
+            && self.queued_bytes < self.window.bytes.min(share)
             && self.queue.len() < limits::MAX_REQUESTS_PER_PEER
     }
 
@@ -219,17 +222,24 @@ impl Source {
         answer
     }
 
-    /// Bytes per second that may be expected of it: the last measured rate, less and less of it while it keeps us
-    /// waiting; `typical` if it has not delivered anything yet.
+    /// Bytes per second that may be expected of it: the last measured rate, or `typical` if it has not delivered
+    /// anything yet.
     pub fn speed(&self, now: Time, typical: f64) -> f64 {
         let measured = self.window.rate.or_else(|| (self.meter.total() > 0).then(|| self.meter.rate(now)));
-        let base = measured.unwrap_or(typical).max(1.0);
+        measured.unwrap_or(typical).max(1.0)
+    }
+
+    /// Seconds until it will have delivered `bytes`. Whoever keeps us waiting longer than usual is expected to do so
+    /// for as long again.
+    pub fn eta(&self, now: Time, typical: f64, bytes: u64) -> f64 {
+        let speed = self.speed(now, typical);
+        let transfer = bytes as f64 / speed;
         if self.queue.is_empty() {
-            return base;
+            return transfer + self.window.rtt().as_secs_f64();
         }
         let waiting = now.since(self.owes_since).as_secs_f64();
-        let usual = 0.25 + 4.0 * f64::from(self.block_bytes) / base + 2.0 * self.window.rtt().as_secs_f64();
-        if waiting > usual { (base * usual / waiting).max(1.0) } else { base }
+        let usual = 0.25 + 4.0 * f64::from(self.block_bytes) / speed + 2.0 * self.window.rtt().as_secs_f64();
+        if waiting > usual { transfer * (waiting / usual) + waiting } else { transfer }
     }
 
     fn remember_withdrawn(&mut self, span: Span) {

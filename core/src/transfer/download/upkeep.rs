@@ -14,6 +14,7 @@ impl Download {
         self.states_overdue(now);
         self.rivals_overdue(now);
         self.free_slow_soles(now);
+        self.divide();
         if now.since(self.last_rotation) >= limits::ROTATION_INTERVAL {
             self.last_rotation = now;
             self.forgive_rejects();

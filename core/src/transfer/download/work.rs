@@ -125,6 +125,11 @@ impl Work {
         set(&mut self.shared, piece, shared);
     }
 
+    /// Another piece may be held.
+    pub fn has_room(&self, budget: u64) -> bool {
+        self.held_bytes == 0 || self.held_bytes + u64::from(self.layout.piece_length()) <= budget
+    }
+
     /// Starts a wanted piece. False if that would hold too many bytes.
     pub fn start(&mut self, piece: u32, owner: SourceId, budget: u64) -> bool {
         let range = self.layout.range(piece);

@@ -87,30 +87,29 @@ fn broken(error: io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use futures::executor::block_on;
     use futures::io::Cursor;
 
     use super::*;
     use crate::wire::transfer::Span;
 
-    #[test]
-    fn unknown_frames_are_skipped_and_the_end_is_seen() {
+    #[tokio::test]
+    async fn unknown_frames_are_skipped_and_the_end_is_seen() {
         let mut bytes = BytesMut::from(&[0, 0, 0, 3, 0x70, 1, 2][..]);
         let request = ClientFrame::Request(Span { offset: 1, length: 2 });
         request.encode(&mut bytes);
         let mut stream = Cursor::new(bytes.to_vec());
-        assert_eq!(block_on(read_from_client(&mut stream)).expect("valid"), Some(request));
-        assert_eq!(block_on(read_from_client(&mut stream)).expect("valid"), None);
+        assert_eq!(read_from_client(&mut stream).await.expect("valid"), Some(request));
+        assert_eq!(read_from_client(&mut stream).await.expect("valid"), None);
     }
 
-    #[test]
-    fn huge_and_cut_frames_are_errors() {
+    #[tokio::test]
+    async fn huge_and_cut_frames_are_errors() {
         let mut huge = Cursor::new(vec![0xff, 0xff, 0xff, 0xff, 0x11]);
-        assert_eq!(block_on(read_from_client(&mut huge)).expect_err("too long").kind(), ErrorKind::Protocol);
+        assert_eq!(read_from_client(&mut huge).await.expect_err("too long").kind(), ErrorKind::Protocol);
         let mut cut = Cursor::new(vec![0, 0, 0, 13, 3, 0]);
-        assert_eq!(block_on(read_from_client(&mut cut)).expect_err("cut").kind(), ErrorKind::ConnectionClosed);
+        assert_eq!(read_from_client(&mut cut).await.expect_err("cut").kind(), ErrorKind::ConnectionClosed);
         let mut short_data = Cursor::new(vec![0, 0, 0, 2, 0x17, 0]);
-        let result = block_on(read_from_server(&mut short_data, |_| std::future::ready(())));
+        let result = read_from_server(&mut short_data, |_| std::future::ready(())).await;
         assert_eq!(result.expect_err("no offset").kind(), ErrorKind::Protocol);
     }
 }

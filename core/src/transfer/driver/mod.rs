@@ -4,6 +4,9 @@
 //! stream of a download, [`frames`] reads and writes frames, [`limiter`] paces, [`clock`] tells machines the time.
 //! Not here: any decision about pieces or peers, which the machines make.
 
+pub mod asking;
+pub mod callback;
+mod candidates;
 pub mod clock;
 pub mod downloading;
 pub mod frames;

@@ -1,0 +1,202 @@
+//! Sharing: hashing files and directories, content ids, content behind a callback.
+//! Not here: serving what is shared, which is the transfer driver's work.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio_util::sync::CancellationToken;
+
+use super::node::Node;
+use super::records::{FileCallback, FileInfo};
+use super::task::Task;
+use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::events::Event;
+use crate::base::ids::{ContentKey, FileHash};
+use crate::base::limits;
+use crate::base::options::{AddFileOptions, FromJson};
+use crate::store::directory::{self, HashProgress};
+use crate::store::hash_cache::HashCache;
+use crate::transfer::driver::callback;
+use crate::transfer::driver::library::{ByteSource, Entry};
+use crate::wire::transfer::GoneReason;
+
+impl Node {
+    pub(crate) fn add_file(&self, path: PathBuf, options: AddFileOptions) -> Task<FileInfo> {
+        let node = self.clone();
+        Task::spawn(async move |cancel| {
+            options.validate()?;
+            let mut shared = node.share(vec![path], &cancel).await?;
+            let (_, result) = shared.pop().ok_or_else(|| Error::new(ErrorKind::Internal, "a file was not hashed"))?;
+            let mut info = result?;
+            if let Some(id) = options.content_id {
+                node.add_content_mapping(&id, info.hash)?;
+                node.announce(ContentKey::Id(id.as_str().into())).await;
+                info.content_id = Some(id);
+            }
+            Ok(info)
+        })
+    }
+
+    pub(crate) fn add_directory(&self, path: PathBuf) -> Task<Vec<FileInfo>> {
+        let node = self.clone();
+        Task::spawn(async move |cancel| {
+            let state: Vec<PathBuf> = node.inner.node.state_dir().into_iter().collect();
+            let files = node.inner.workers.run(move || directory::scan_without(&path, &state)).await??;
+            let mut shared = Vec::with_capacity(files.len());
+            for (_, result) in node.share(files, &cancel).await? {
+                match result {
+                    Ok(info) => shared.push(info),
+                    Err(error) => node.warn(&error),
+                }
+            }
+            Ok(shared)
+        })
+    }
+
+    /// Hashes files and puts them into the library, in the given order.
+    async fn share(&self, paths: Vec<PathBuf>, cancel: &CancellationToken) -> Result<Vec<(PathBuf, Result<FileInfo>)>> {
+        let cache = self.cache();
+        let stop = Arc::new(AtomicBool::new(false));
+        let (events, flag) = (self.inner.events.clone(), Arc::clone(&stop));
+        let hashing = tokio::task::spawn_blocking(move || {
+            let progress = |state: HashProgress| {
+                events.send(Event::Hashing {
+                    files: state.files_done as u64,
+                    total_files: state.files_total as u64,
+                    bytes: state.bytes_done,
+                    total_bytes: state.bytes_total,
+                });
+            };
+            directory::hash_all(&paths, &cache, 0, &progress, &flag)
+        });
+        let mut hashing = std::pin::pin!(hashing);
+        let hashed = tokio::select! {
+            hashed = &mut hashing => hashed,
+            () = cancel.cancelled() => {
+                stop.store(true, Ordering::Relaxed);
+                hashing.await
+            }
+        };
+        let hashed =
+            hashed.map_err(|error| Error::with_source(ErrorKind::Internal, "a hashing thread failed", error))?;
+        let mut shared = Vec::with_capacity(hashed.len());
+        for (path, result) in hashed {
+            let result = match result {
+                Ok((fingerprint, description)) => {
+                    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+                    let name = if name.len() > limits::MAX_FILE_NAME_BYTES { String::new() } else { name };
+                    let bytes = ByteSource::File { path: path.clone(), fingerprint };
+                    self.put(Arc::new(Entry::complete(description, name, bytes))).await
+                }
+                Err(error) => Err(error),
+            };
+            shared.push((path, result));
+        }
+        Ok(shared)
+    }
+
+    async fn put(&self, entry: Arc<Entry>) -> Result<FileInfo> {
+        self.inner.library.insert(Arc::clone(&entry))?;
+        let info = self.info(&entry);
+        self.announce(ContentKey::Hash(info.hash)).await;
+        self.inner.events.send(Event::FileAdded {
+            hash: info.hash,
+            path: info.path.display().to_string(),
+            size: info.size,
+            content_id: info.content_id.clone(),
+        });
+        Ok(info)
+    }
+
+    async fn announce(&self, key: ContentKey) {
+        // Before the start there is nobody to tell; starting announces everything.
+        if let Some(running) = self.running() {
+            running.engine.discovery.announce(&key).await;
+        }
+    }
+
+    pub(crate) async fn remove_file(&self, hash: FileHash) -> Result<bool> {
+        let id = self.content_for_hash(&hash);
+        let Some(entry) = self.inner.library.remove(&hash, GoneReason::Removed) else { return Ok(false) };
+        if let Some(running) = self.running() {
+            running.engine.discovery.withdraw(&ContentKey::Hash(hash)).await;
+            if let Some(id) = id {
+                running.engine.discovery.withdraw(&ContentKey::Id(id.as_str().into())).await;
+            }
+        }
+        let path = entry.path().map(|path| path.display().to_string()).unwrap_or_default();
+        self.inner.events.send(Event::FileRemoved { hash, path });
+        Ok(true)
+    }
+
+    pub(crate) fn files(&self) -> Vec<FileInfo> {
+        self.inner.library.files().iter().map(|entry| self.info(entry)).collect()
+    }
+
+    pub(crate) fn has_file(&self, hash: &FileHash) -> bool {
+        self.inner.library.get(&ContentKey::Hash(*hash)).is_some_and(|entry| !entry.is_partial())
+    }
+
+    fn info(&self, entry: &Entry) -> FileInfo {
+        let hash = entry.description.hash();
+        FileInfo {
+            path: entry.path().map(Path::to_owned).unwrap_or_default(),
+            hash,
+            size: entry.description.layout().length(),
+            content_id: self.content_for_hash(&hash),
+        }
+    }
+
+    pub(crate) fn add_content_mapping(&self, content_id: &str, hash: FileHash) -> Result<()> {
+        match content_id.parse()? {
+            ContentKey::Id(id) => {
+                self.inner.library.map_id(&id, hash)?;
+                if let (Some(running), true) = (self.running(), self.has_file(&hash))
+                    && let Ok(runtime) = tokio::runtime::Handle::try_current()
+                {
+                    // Announced in the background, because this call also serves synchronous callers.
+                    runtime.spawn(running.tracker.track_future(async move {
+                        running.engine.discovery.announce(&ContentKey::Id(id)).await;
+                    }));
+                }
+                Ok(())
+            }
+            ContentKey::Hash(_) => Err(Error::invalid("contentId", "64 hex digits are a hash, not a content id")),
+        }
+    }
+
+    pub(crate) fn hash_for_content(&self, content_id: &str) -> Option<FileHash> {
+        self.inner.library.hash_of(content_id)
+    }
+
+    pub(crate) fn content_for_hash(&self, hash: &FileHash) -> Option<String> {
+        self.inner.library.id_of(hash).map(|id| id.to_string())
+    }
+
+    /// Describes what a callback has for a key and keeps it for later requests.
+    pub(super) async fn share_callback(&self, callback: FileCallback, key: &ContentKey) -> Option<Arc<Entry>> {
+        let described = callback::describe(callback, key, self.inner.host.chunk_size).await;
+        let entry = match described {
+            Ok(entry) => Arc::new(entry?),
+            Err(error) => {
+                self.warn(&error);
+                return None;
+            }
+        };
+        let kept = self.inner.library.insert(Arc::clone(&entry)).and_then(|()| match key {
+            ContentKey::Id(id) => self.inner.library.map_id(id, entry.description.hash()),
+            ContentKey::Hash(_) => Ok(()),
+        });
+        if let Err(error) = kept {
+            self.warn(&error);
+        }
+        Some(entry)
+    }
+
+    fn cache(&self) -> Arc<HashCache> {
+        let open =
+            || Arc::new(self.inner.node.state_dir().map_or_else(HashCache::in_memory, |dir| HashCache::open(&dir)));
+        Arc::clone(self.inner.cache.get_or_init(open))
+    }
+}

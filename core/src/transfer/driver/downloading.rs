@@ -1,0 +1,579 @@
+//! Runs one download: finds and dials sources, feeds the machine, checks and writes pieces, reports progress.
+//! Not here: what is asked from whom and who is believed ([`download`](crate::transfer::download)).
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::candidates::Candidates;
+use super::clock::{Clock, sleep_until};
+use super::library::{Entry, Library};
+use super::limiter::Limiter;
+use super::serving::Server;
+use super::source::{SourceEvent, SourceTask};
+use super::workers::Workers;
+use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::events::{Event, PeerProgress, PeerStatus, Progress};
+use crate::base::ids::{ContentKey, FileHash, PeerId};
+use crate::base::limits;
+use crate::content::description::Description;
+use crate::discovery::manager::{EventSink, PeerDiscovery};
+use crate::discovery::source::{Candidate, SourceKind};
+use crate::fabric::{Fabric, Link};
+use crate::store::names;
+use crate::store::part_file::PartFile;
+use crate::transfer::download::{CheckId, Download, DownloadConfig, Input, Output, SourceId};
+use crate::wire::transfer::{ClientFrame, GoneReason, ServerFrame};
+
+/// Called with the state of a download: first and last state always, at most 20 times a second in between, in order,
+/// the last one before the download's result is delivered. Must not block.
+pub type ProgressFn = Arc<dyn Fn(&Progress) + Send + Sync>;
+
+/// What all downloads of a node share.
+#[derive(Clone)]
+pub struct Engine {
+    /// Links to peers.
+    pub fabric: Fabric,
+    /// Finds peers.
+    pub discovery: PeerDiscovery,
+    /// Where running downloads are offered to others.
+    pub library: Arc<Library>,
+    /// Learns who contributed; `None` on a light node, which serves nobody.
+    pub server: Option<Arc<Server>>,
+    /// Download limit of the node and its peers.
+    pub limiter: Arc<Limiter>,
+    /// Threads for hashing and disk.
+    pub workers: Workers,
+    /// The clock of the machines.
+    pub clock: Clock,
+    /// Where events go.
+    pub events: EventSink,
+    /// Whether running downloads keep searching; switchable.
+    pub continuous: watch::Receiver<bool>,
+}
+
+/// What is wanted.
+pub struct Order {
+    /// Hash or content id.
+    pub key: ContentKey,
+    /// Peers named by the user: addresses or ids.
+    pub peers: Vec<String>,
+    /// Target file, if its name is decided.
+    pub save_path: Option<PathBuf>,
+    /// Target directory otherwise.
+    pub output_dir: PathBuf,
+    /// Sources used at once.
+    pub max_peers: usize,
+    /// Give up after so long without any source that has the content.
+    pub timeout: Duration,
+    /// Time for one peer to be reached.
+    pub dial_timeout: Duration,
+    /// Search for peers at all.
+    pub discover: bool,
+    /// Bytes per second, 0 for no limit.
+    pub download_limit: u64,
+    /// Offer finished pieces to others.
+    pub share: bool,
+    /// Replace an existing file.
+    pub overwrite: bool,
+    /// Who wants to know how far it is.
+    pub on_progress: Option<ProgressFn>,
+}
+
+/// A finished download.
+pub struct Outcome {
+    /// Where the file is.
+    pub path: PathBuf,
+    /// Its proven description.
+    pub description: Description,
+    /// Bytes that were there before.
+    pub resumed_bytes: u64,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// Every peer that took part.
+    pub peers: HashMap<String, Record>,
+}
+
+/// One peer's part.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Payload bytes.
+    pub bytes: u64,
+    /// `tcp` or `udp`.
+    pub connection_type: &'static str,
+    /// When it joined.
+    since: tokio::time::Instant,
+    /// How long it took part.
+    pub active_for: Duration,
+    /// It was there at the end.
+    pub active: bool,
+}
+
+/// Runs a download to its end. Cancelling leaves a part file that the next run for the same target continues.
+///
+/// Errors: `NoPeers`, `ContentNotFound` or `VerificationFailed` when nobody (honest) was found in time, `Cancelled`,
+/// and the errors of the part file (`DiskFull`, `FileNotFound`, `PermissionDenied`, `FileBusy`).
+pub async fn run(engine: Engine, order: Order, cancel: CancellationToken) -> Result<Outcome> {
+    let mut run = Run::new(engine, order);
+    run.report();
+    let result = run.drive(&cancel).await;
+    run.clean_up().await;
+    let result = match result {
+        Ok(description) => run.finish(description).await,
+        Err(error) => Err(error),
+    };
+    run.report();
+    result
+}
+
+struct Active {
+    candidate: Candidate,
+    task: AbortHandle,
+    frames: Option<mpsc::Sender<ClientFrame>>,
+    link: Option<Link>,
+    /// It has the content.
+    useful: bool,
+    attempts: u32,
+}
+
+struct Run {
+    engine: Engine,
+    order: Order,
+    machine: Download,
+    started: tokio::time::Instant,
+    last_useful: tokio::time::Instant,
+    candidates: Candidates,
+    sources: HashMap<SourceId, Active>,
+    tasks: JoinSet<()>,
+    next_source: u32,
+    download_limiter: Arc<Limiter>,
+    events: mpsc::Receiver<(SourceId, SourceEvent)>,
+    events_in: mpsc::Sender<(SourceId, SourceEvent)>,
+    checks: JoinSet<(CheckId, Result<bool>)>,
+    fellows: mpsc::Receiver<PeerId>,
+    fellows_in: mpsc::Sender<PeerId>,
+    part: Option<Arc<PartFile>>,
+    entry: Option<Arc<Entry>>,
+    announced: Option<ContentKey>,
+    records: HashMap<String, Record>,
+    resumed: u64,
+    last_error: Option<Error>,
+    told_candidates: usize,
+    /// Streams that ended, not yet told to the machine.
+    ended: Vec<(SourceId, Option<Error>)>,
+    /// Lengths of pieces of an earlier run that are being checked.
+    disk_checks: HashMap<CheckId, u64>,
+}
+
+impl Run {
+    fn new(engine: Engine, order: Order) -> Self {
+        let mut config = DownloadConfig::new(order.key.clone(), rand::random());
+        config.max_peers = order.max_peers;
+        let machine = Download::new(config, engine.clock.now());
+        let (events_in, events) = mpsc::channel(limits::DOWNLOAD_EVENTS);
+        let (fellows_in, fellows) = mpsc::channel(limits::FELLOWS_QUEUE);
+        let mut candidates = Candidates::default();
+        for peer in &order.peers {
+            candidates.add(Candidate::new(None, vec![peer.clone()], SourceKind::Manual));
+        }
+        let download_limiter = Arc::new(Limiter::new(engine.clock, order.download_limit, 0));
+        let now = tokio::time::Instant::now();
+        Self {
+            engine,
+            order,
+            machine,
+            started: now,
+            last_useful: now,
+            candidates,
+            sources: HashMap::new(),
+            tasks: JoinSet::new(),
+            next_source: 0,
+            download_limiter,
+            events,
+            events_in,
+            checks: JoinSet::new(),
+            fellows,
+            fellows_in,
+            part: None,
+            entry: None,
+            announced: None,
+            records: HashMap::new(),
+            resumed: 0,
+            last_error: None,
+            told_candidates: 0,
+            ended: Vec::new(),
+            disk_checks: HashMap::new(),
+        }
+    }
+
+    async fn drive(&mut self, cancel: &CancellationToken) -> Result<Description> {
+        let mut search: Option<mpsc::Receiver<Candidate>> = None;
+        let mut continuous = self.engine.continuous.clone();
+        let mut switchable = true;
+        let mut ticks = tokio::time::interval(Duration::from_secs(1) / limits::PROGRESS_PER_SECOND);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            if let Some(description) = self.carry_out().await? {
+                return Ok(description);
+            }
+            // Only now, when the machine's answers to the last frames of these streams are carried out: a peer that said
+            // that it does not have the content is not one that was lost.
+            for (source, error) in std::mem::take(&mut self.ended) {
+                self.lose_source(source, error);
+            }
+            if let Some(description) = self.carry_out().await? {
+                return Ok(description);
+            }
+            self.dial();
+            let may_search = self.may_search(*continuous.borrow());
+            if !may_search {
+                search = None;
+            } else if search.is_none() && !self.candidates.search_is_over() {
+                search = Some(self.engine.discovery.search(&self.order.key));
+            }
+            self.check_hope(may_search && search.is_some())?;
+            let deadline = self.engine.clock.deadline(self.machine.next_timeout());
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Err(Error::new(
+                    ErrorKind::Cancelled,
+                    "the download was cancelled; what it fetched is kept and the next run continues it",
+                )),
+                Some((source, event)) = self.events.recv() => {
+                    self.take_event(source, event);
+                    for _ in 0..limits::DOWNLOAD_EVENTS {
+                        let Ok((source, event)) = self.events.try_recv() else { break };
+                        self.take_event(source, event);
+                    }
+                    while let Some(checked) = self.checks.try_join_next() {
+                        self.take_check(checked)?;
+                    }
+                }
+                Some(checked) = self.checks.join_next() => self.take_check(checked)?,
+                candidate = next_candidate(&mut search) => match candidate {
+                    Some(candidate) => self.candidates.add(candidate),
+                    None => { search = None; self.candidates.end_search(); }
+                },
+                Some(peer) = self.fellows.recv() => {
+                    self.candidates.add(Candidate::new(Some(peer), Vec::new(), SourceKind::Pex));
+                }
+                () = sleep_until(deadline) => self.machine.handle_timeout(self.engine.clock.now()),
+                _ = ticks.tick() => self.report(),
+                changed = continuous.changed(), if switchable => switchable = changed.is_ok(),
+            }
+        }
+    }
+
+    /// Does everything the machine wants; gives the description when the file is complete.
+    async fn carry_out(&mut self) -> Result<Option<Description>> {
+        while let Some(output) = self.machine.poll() {
+            match output {
+                Output::Send { source, frame } => self.send(source, frame),
+                Output::Close { source, retry } => {
+                    if let Some(active) = self.end_source(source)
+                        && let Some(pause) = retry
+                    {
+                        self.candidates.retry(active.candidate, 0, pause);
+                    }
+                }
+                Output::Ban { source, peer, reason } => {
+                    self.end_source(source);
+                    let peer_id = PeerId::from_text(&peer);
+                    tracing::info!(%peer, %reason, "banned a peer");
+                    (self.engine.events)(Event::PeerBanned { peer, hash: self.hash(), reason });
+                    self.candidates.forget(&peer_id);
+                    self.engine.fabric.ban(&peer_id).await.ok();
+                }
+                Output::Described { length, name, description, .. } => {
+                    self.open_part(length, &name, description).await?;
+                }
+                Output::Check { id, check, write_at, parts, .. } => {
+                    let part = self.part.clone();
+                    let workers = self.engine.workers.clone();
+                    self.checks.spawn(async move {
+                        let job = move || {
+                            if !check.check(parts.iter().map(|part| &part[..])) {
+                                return Ok(false);
+                            }
+                            if let (Some(offset), Some(part)) = (write_at, part) {
+                                let slices: Vec<&[u8]> = parts.iter().map(|part| &part[..]).collect();
+                                part.write_at(offset, &slices)?;
+                            }
+                            Ok(true)
+                        };
+                        (id, workers.run(job).await.and_then(|result| result))
+                    });
+                }
+                Output::CheckDisk { id, check, offset, length, .. } => {
+                    let Some(part) = self.part.clone() else { continue };
+                    let workers = self.engine.workers.clone();
+                    self.disk_checks.insert(id, u64::from(length));
+                    self.checks.spawn(async move {
+                        let job = move || {
+                            let mut data = vec![0; length as usize];
+                            part.read_at(offset, &mut data)?;
+                            Ok(check.check([&data[..]]))
+                        };
+                        (id, workers.run(job).await.and_then(|result| result))
+                    });
+                }
+                Output::Servable { piece } => {
+                    if let Some(entry) = &self.entry {
+                        entry.add_piece(piece);
+                    }
+                }
+                Output::Unservable => self.stop_offering(GoneReason::Changed),
+                Output::Finished { description } => return Ok(Some(description)),
+            }
+        }
+        Ok(None)
+    }
+
+    fn send(&mut self, source: SourceId, frame: ClientFrame) {
+        let Some(active) = self.sources.get(&source) else { return };
+        let sent = active.frames.as_ref().is_some_and(|frames| frames.try_send(frame).is_ok());
+        if !sent {
+            // The peer does not read, or its stream is just ending: either way it is lost.
+            self.lose_source(source, None);
+        }
+    }
+
+    fn dial(&mut self) {
+        let dialling = self.sources.values().filter(|active| active.frames.is_none()).count();
+        let wanted = self.machine.wants_peers().saturating_sub(dialling);
+        for _ in 0..wanted {
+            let Some((candidate, attempts)) = self.candidates.next_ready() else { break };
+            let source = SourceId(self.next_source);
+            self.next_source += 1;
+            let task = SourceTask {
+                source,
+                candidate: candidate.clone(),
+                key: self.order.key.clone(),
+                serves: self.order.share && self.engine.server.is_some(),
+                fabric: self.engine.fabric.clone(),
+                node_limiter: Arc::clone(&self.engine.limiter),
+                download_limiter: Arc::clone(&self.download_limiter),
+                events: self.events_in.clone(),
+                timeout: self.order.dial_timeout,
+            };
+            let task = self.tasks.spawn(task.run());
+            let active = Active { candidate, task, frames: None, link: None, useful: false, attempts };
+            self.sources.insert(source, active);
+        }
+        while self.tasks.try_join_next().is_some() {}
+        let ready = self.candidates.ready();
+        if ready != self.told_candidates {
+            self.told_candidates = ready;
+            self.machine.handle(self.engine.clock.now(), Input::Candidates(ready));
+        }
+    }
+
+    /// Whether looking for further peers is allowed now.
+    fn may_search(&self, continuous: bool) -> bool {
+        let has_source = self.sources.values().any(|active| active.useful);
+        self.order.discover && (continuous || !has_source || self.started.elapsed() < limits::FIRST_SEARCH)
+    }
+
+    /// Gives up when there has been nobody to ask for too long, or there is nobody left at all.
+    fn check_hope(&mut self, searching: bool) -> Result<()> {
+        if self.sources.values().any(|active| active.useful) || !self.checks.is_empty() {
+            self.last_useful = tokio::time::Instant::now();
+            return Ok(());
+        }
+        let nobody_left = !searching && self.sources.is_empty() && self.candidates.is_empty();
+        if !nobody_left && self.last_useful.elapsed() < self.order.timeout {
+            return Ok(());
+        }
+        let (kind, message) = self.machine.verdict();
+        Err(match self.last_error.take() {
+            Some(cause) => Error::with_source(kind, message, cause),
+            None => Error::new(kind, message),
+        })
+    }
+
+    fn take_event(&mut self, source: SourceId, event: SourceEvent) {
+        let now = self.engine.clock.now();
+        let Some(active) = self.sources.get_mut(&source) else { return };
+        match event {
+            SourceEvent::Opened { link, frames } => {
+                active.frames = Some(frames);
+                let peer = link.peer.to_string();
+                self.records.entry(peer.clone()).or_insert_with(|| Record {
+                    bytes: 0,
+                    connection_type: link.transport.name(),
+                    since: tokio::time::Instant::now(),
+                    active_for: Duration::ZERO,
+                    active: true,
+                });
+                self.engine.discovery.record_success(&link.peer, Some(&link.address));
+                active.link = Some(link);
+                self.machine.handle(now, Input::SourceOpened { source, peer });
+            }
+            SourceEvent::Frame(frame) => {
+                if matches!(frame, ServerFrame::Info(_)) {
+                    active.useful = true;
+                    active.attempts = 0;
+                }
+                self.machine.handle(now, Input::Frame { source, frame });
+            }
+            SourceEvent::Block { offset, bytes } => {
+                if let Some(link) = &active.link {
+                    let count = bytes.len() as u64;
+                    if let Some(record) = self.records.get_mut(link.peer.as_str()) {
+                        record.bytes += count;
+                    }
+                    if let Some(server) = &self.engine.server {
+                        server.contributed(&link.peer, count);
+                    }
+                }
+                self.machine.handle(now, Input::Block { source, offset, bytes });
+            }
+            SourceEvent::Closed(error) => self.ended.push((source, error)),
+        }
+    }
+
+    fn take_check(
+        &mut self,
+        checked: std::result::Result<(CheckId, Result<bool>), tokio::task::JoinError>,
+    ) -> Result<()> {
+        let (id, result) =
+            checked.map_err(|error| Error::with_source(ErrorKind::Internal, "a verification failed to run", error))?;
+        let consistent = result?;
+        let on_disk = self.disk_checks.remove(&id).unwrap_or(0);
+        if consistent {
+            self.resumed += on_disk;
+        }
+        self.machine.handle(self.engine.clock.now(), Input::Checked { id, consistent });
+        Ok(())
+    }
+
+    /// A stream or dial ended by itself: the peer may come back.
+    fn lose_source(&mut self, source: SourceId, error: Option<Error>) {
+        let Some(active) = self.end_source(source) else { return };
+        self.machine.handle(self.engine.clock.now(), Input::SourceClosed { source });
+        if let Some(error) = error {
+            tracing::debug!(peer = active.candidate.label(), error = %error.full_message(), "lost a source");
+            if active.link.is_none() {
+                match &active.candidate.id {
+                    Some(peer) => self.engine.discovery.record_failure(peer, None),
+                    None => self.engine.discovery.record_unreachable(active.candidate.label()),
+                }
+            }
+            self.last_error = Some(error);
+        }
+        let pause = limits::REDIAL_PAUSE.saturating_mul(1 << active.attempts.min(10)).min(limits::MAX_REDIAL_PAUSE);
+        self.candidates.retry(active.candidate, active.attempts + 1, pause);
+    }
+
+    fn end_source(&mut self, source: SourceId) -> Option<Active> {
+        let active = self.sources.remove(&source)?;
+        active.task.abort();
+        if let Some(record) = active.link.as_ref().and_then(|link| self.records.get_mut(link.peer.as_str())) {
+            record.active_for = record.since.elapsed();
+            record.active = self.machine.is_finished();
+        }
+        Some(active)
+    }
+
+    async fn open_part(&mut self, length: u64, name: &str, description: Description) -> Result<()> {
+        self.part = None;
+        let hash = description.hash();
+        let target = match &self.order.save_path {
+            Some(path) => path.clone(),
+            None => self.order.output_dir.join(names::sanitize(name).unwrap_or_else(|| hash.to_string())),
+        };
+        let opening = move || {
+            let part = PartFile::open(&target, &hash, length)?;
+            let on_disk = if part.had_data() { part.data_ranges() } else { Vec::new() };
+            Ok::<_, Error>((part, on_disk))
+        };
+        let (part, on_disk) = self.engine.workers.run(opening).await??;
+        let part = Arc::new(part);
+        self.part = Some(Arc::clone(&part));
+        if self.order.share && self.engine.server.is_some() {
+            let entry = Arc::new(Entry::partial(description, name.to_owned(), part, self.fellows_in.clone()));
+            self.engine.library.insert(Arc::clone(&entry))?;
+            self.entry = Some(entry);
+            if self.announced.is_none() {
+                let key = ContentKey::Hash(hash);
+                self.engine.discovery.announce(&key).await;
+                self.announced = Some(key);
+            }
+        }
+        self.machine.handle(self.engine.clock.now(), Input::StoreReady { on_disk });
+        Ok(())
+    }
+
+    fn stop_offering(&mut self, reason: GoneReason) {
+        if let Some(entry) = self.entry.take() {
+            self.engine.library.remove_entry(&entry, reason);
+        }
+    }
+
+    /// Ends streams, lets running verifications finish their writes, withdraws what was offered.
+    async fn clean_up(&mut self) {
+        for source in self.sources.keys().copied().collect::<Vec<_>>() {
+            self.end_source(source);
+        }
+        self.tasks.shutdown().await;
+        while self.checks.join_next().await.is_some() {}
+        self.stop_offering(GoneReason::Removed);
+        if let Some(key) = self.announced.take() {
+            self.engine.discovery.withdraw(&key).await;
+        }
+    }
+
+    async fn finish(&mut self, description: Description) -> Result<Outcome> {
+        let part = self.part.take().ok_or_else(|| Error::new(ErrorKind::Internal, "finished without a part file"))?;
+        let overwrite = self.order.overwrite;
+        let path = self.engine.workers.run(move || part.finish(overwrite)).await??;
+        Ok(Outcome {
+            path,
+            description,
+            resumed_bytes: self.resumed,
+            elapsed: self.started.elapsed(),
+            peers: std::mem::take(&mut self.records),
+        })
+    }
+
+    fn hash(&self) -> FileHash {
+        match (&self.entry, &self.order.key) {
+            (_, ContentKey::Hash(hash)) => *hash,
+            (Some(entry), ContentKey::Id(_)) => entry.description.hash(),
+            (None, ContentKey::Id(_)) => self.order.key.lookup_key(),
+        }
+    }
+
+    /// Tells the user how far it is. The machine's picture, with what only the driver knows.
+    fn report(&self) {
+        let Some(on_progress) = &self.order.on_progress else { return };
+        let mut progress = self.machine.progress(self.engine.clock.now());
+        for peer in &mut progress.peers {
+            if let Some(record) = self.records.get(&peer.peer) {
+                record.connection_type.clone_into(&mut peer.connection_type);
+            }
+        }
+        for active in self.sources.values().filter(|active| active.frames.is_none()) {
+            progress.peers.push(PeerProgress {
+                peer: active.candidate.label().to_owned(),
+                status: PeerStatus::Connecting,
+                bytes: 0,
+                rate: 0.0,
+                connection_type: String::new(),
+            });
+        }
+        on_progress(&progress);
+    }
+}
+
+async fn next_candidate(search: &mut Option<mpsc::Receiver<Candidate>>) -> Option<Candidate> {
+    match search {
+        Some(search) => search.recv().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,133 @@
+//! One stream of a download: reaches the peer, says HELLO, carries frames both ways.
+//! Not here: what to ask (the machine) and whom ([`downloading`](super::downloading)).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::mpsc;
+
+use super::frames::{FromServer, read_from_server};
+use super::limiter::Limiter;
+use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::ids::ContentKey;
+use crate::base::limits;
+use crate::discovery::source::Candidate;
+use crate::fabric::{Fabric, Link, Stream};
+use crate::transfer::download::SourceId;
+use crate::wire::transfer::{ClientFrame, PROTOCOL, ServerFrame};
+
+/// What a stream reports to its download.
+#[derive(Debug)]
+pub(super) enum SourceEvent {
+    /// Connected, HELLO is sent.
+    Opened { link: Link, frames: mpsc::Sender<ClientFrame> },
+    /// A control frame came.
+    Frame(ServerFrame),
+    /// File bytes came.
+    Block { offset: u64, bytes: Bytes },
+    /// The stream or the attempt is over. The last event.
+    Closed(Option<Error>),
+}
+
+/// Everything one stream needs.
+pub(super) struct SourceTask {
+    pub(super) source: SourceId,
+    pub(super) candidate: Candidate,
+    pub(super) key: ContentKey,
+    pub(super) serves: bool,
+    pub(super) fabric: Fabric,
+    pub(super) node_limiter: Arc<Limiter>,
+    pub(super) download_limiter: Arc<Limiter>,
+    pub(super) events: mpsc::Sender<(SourceId, SourceEvent)>,
+    pub(super) timeout: Duration,
+}
+
+impl SourceTask {
+    /// Runs until the stream ends; dropping the future resets the stream.
+    pub(super) async fn run(self) {
+        let end = match self.open().await {
+            Ok(stream) => self.carry(stream).await.err(),
+            Err(error) => Some(error),
+        };
+        // A download that has ended does not listen any more.
+        let _ = self.events.send((self.source, SourceEvent::Closed(end))).await;
+    }
+
+    async fn open(&self) -> Result<Stream> {
+        let link = reach(&self.fabric, &self.candidate, self.timeout).await?;
+        self.fabric.open(&link, PROTOCOL).await
+    }
+
+    async fn carry(&self, stream: Stream) -> Result<()> {
+        let link = stream.link().clone();
+        let peer = link.peer.clone();
+        let (mut reader, mut writer) = stream.split();
+        let mut out = BytesMut::new();
+        ClientFrame::Hello { key: self.key.clone(), serves: self.serves }.encode(&mut out);
+        writer.write_all(&out).await.map_err(broken)?;
+        writer.flush().await.map_err(broken)?;
+        let (frames, mut inbox) = mpsc::channel(limits::CONTROL_FRAMES);
+        if self.events.send((self.source, SourceEvent::Opened { link, frames })).await.is_err() {
+            return Ok(());
+        }
+        let reading = async {
+            let hold_back = |bytes| {
+                let peer = peer.clone();
+                async move {
+                    self.node_limiter.pass(&peer, bytes).await;
+                    self.download_limiter.pass(&peer, bytes).await;
+                }
+            };
+            while let Some(received) = read_from_server(&mut reader, hold_back).await? {
+                let event = match received {
+                    FromServer::Control(frame) => SourceEvent::Frame(frame),
+                    FromServer::Block { offset, bytes } => SourceEvent::Block { offset, bytes },
+                };
+                if self.events.send((self.source, event)).await.is_err() {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        let writing = async {
+            while let Some(frame) = inbox.recv().await {
+                out.clear();
+                frame.encode(&mut out);
+                // Requests come in bursts: one write for all that wait.
+                while let Ok(frame) = inbox.try_recv() {
+                    frame.encode(&mut out);
+                }
+                writer.write_all(&out).await.map_err(broken)?;
+                writer.flush().await.map_err(broken)?;
+            }
+            // The download let go of this source.
+            writer.close().await.map_err(broken)
+        };
+        tokio::select! {
+            result = reading => result,
+            result = writing => result,
+        }
+    }
+}
+
+/// A link to a candidate: an existing one, or a new one over its addresses.
+pub(super) async fn reach(fabric: &Fabric, candidate: &Candidate, timeout: Duration) -> Result<Link> {
+    if let Some(peer) = &candidate.id {
+        fabric.add_addresses(peer, &candidate.addresses);
+        return fabric.connect(peer).await;
+    }
+    let mut failure = None;
+    for address in &candidate.addresses {
+        match fabric.dial(address, timeout).await {
+            Ok(link) => return Ok(link),
+            Err(error) => failure = Some(error),
+        }
+    }
+    Err(failure.unwrap_or_else(|| Error::new(ErrorKind::PeerUnreachable, "a peer without any address")))
+}
+
+fn broken(error: std::io::Error) -> Error {
+    Error::with_source(ErrorKind::ConnectionClosed, "the transfer stream broke", error)
+}
