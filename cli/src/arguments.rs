@@ -1,0 +1,181 @@
+//! The arguments of every command. Not here: what the commands do with them.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use dig_nat_core::base::ids::ContentKey;
+use dig_nat_core::base::options::NodeOptions;
+
+use crate::outcome;
+use crate::units;
+
+/// Shares files, and fetches files by their SHA-256 from every peer that has them. Every piece is proven.
+#[derive(Debug, Parser)]
+#[command(name = "dig-nat", version, after_help = outcome::exit_code_help())]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Share files and directories until Ctrl-C
+    #[command(after_help = outcome::exit_code_help())]
+    Share(ShareArguments),
+    /// Fetch a file by its SHA-256 or content id
+    #[command(after_help = outcome::exit_code_help())]
+    Get(GetArguments),
+    /// Show the whole way on this machine: a host and a client as two processes, and a file between them
+    #[command(after_help = outcome::exit_code_help())]
+    Demo(DemoArguments),
+}
+
+impl Command {
+    /// Whether output is JSON lines, errors included.
+    pub fn json(&self) -> bool {
+        match self {
+            Self::Share(arguments) => arguments.output.json,
+            Self::Get(arguments) => arguments.output.json,
+            Self::Demo(_) => false,
+        }
+    }
+
+    /// Whether the end of standard input is a request to stop.
+    pub fn exit_with_parent(&self) -> bool {
+        match self {
+            Self::Share(arguments) => arguments.output.exit_with_parent,
+            Self::Get(arguments) => arguments.output.exit_with_parent,
+            Self::Demo(_) => false,
+        }
+    }
+}
+
+/// `dig-nat share`.
+#[derive(Debug, Args)]
+pub struct ShareArguments {
+    /// Files and directories; directories are shared with everything below them
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Readable name under which the file can also be fetched; needs exactly one PATH
+    #[arg(long, value_name = "NAME")]
+    pub id: Option<String>,
+    /// Upload limit per second, such as 500KiB or 10MiB
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
+    pub upload_limit: Option<u64>,
+    /// Keep this node's identity and the hashes of unchanged files in this directory
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    #[command(flatten)]
+    pub network: NetworkArguments,
+    #[command(flatten)]
+    pub output: OutputArguments,
+}
+
+/// `dig-nat get`.
+#[derive(Debug, Args)]
+pub struct GetArguments {
+    /// SHA-256 of the file (64 hex digits), or the content id that a host gave it
+    #[arg(value_name = "KEY")]
+    pub key: ContentKey,
+    /// Target file, or a directory for the name that the peers offer [default: the current directory]
+    #[arg(short, long, value_name = "PATH")]
+    pub output_path: Option<PathBuf>,
+    /// Peer to ask: host:port, multiaddr or peer id; may be repeated. Others are still looked for
+    #[arg(long = "peer", value_name = "ADDRESS")]
+    pub peers: Vec<String>,
+    /// Give up when nobody who has the file was found for so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0)]
+    pub timeout: f64,
+    /// Peers used at once
+    #[arg(long, value_name = "N")]
+    pub max_peers: Option<usize>,
+    /// Download limit per second, such as 500KiB or 10MiB
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
+    pub download_limit: Option<u64>,
+    #[command(flatten)]
+    pub network: NetworkArguments,
+    #[command(flatten)]
+    pub output: OutputArguments,
+}
+
+/// `dig-nat demo`.
+#[derive(Debug, Args)]
+pub struct DemoArguments {
+    /// Size of the generated file
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = units::parse_size)]
+    pub size: u64,
+    /// Leave both files on disk and say where
+    #[arg(long)]
+    pub keep: bool,
+    /// Interface (name or address) on which host and client find each other
+    #[arg(long, value_name = "NAME", default_value = "127.0.0.1")]
+    pub interface: String,
+}
+
+/// How a node takes part in the network.
+#[derive(Debug, Args)]
+pub struct NetworkArguments {
+    /// TCP and UDP port to listen on; 0 chooses a free one
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub port: u16,
+    /// Neither search the local network nor answer there
+    #[arg(long)]
+    pub no_local: bool,
+    /// Use only this interface (name or address); may be repeated
+    #[arg(long = "interface", value_name = "NAME")]
+    pub interfaces: Vec<String>,
+}
+
+/// How results are shown.
+#[derive(Debug, Args)]
+pub struct OutputArguments {
+    /// Print one JSON object per line on standard output
+    #[arg(long)]
+    pub json: bool,
+    /// Stop when standard input ends, so that no process outlives the program that started it
+    #[arg(long, hide = true)]
+    pub exit_with_parent: bool,
+}
+
+impl NetworkArguments {
+    /// The node options these arguments stand for; what they leave open keeps the library's defaults.
+    pub fn node_options(&self) -> NodeOptions {
+        let mut options = NodeOptions { port: self.port, local_enabled: !self.no_local, ..NodeOptions::default() };
+        if !self.interfaces.is_empty() {
+            options.interfaces.clone_from(&self.interfaces);
+        }
+        options
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn short_and_repeated_arguments_are_read() {
+        let hash = "0".repeat(64);
+        let parsed =
+            Arguments::try_parse_from(["dig-nat", "get", &hash, "-o", "x", "--peer", "a:1", "--peer", "b:2", "--json"])
+                .expect("valid");
+        let Command::Get(get) = parsed.command else { panic!("not a get") };
+        assert_eq!(get.peers, ["a:1", "b:2"]);
+        assert_eq!(get.output_path, Some(PathBuf::from("x")));
+        assert!(get.output.json && matches!(get.key, ContentKey::Hash(_)));
+    }
+
+    #[test]
+    fn an_empty_key_is_a_usage_error() {
+        assert!(Arguments::try_parse_from(["dig-nat", "get", ""]).is_err());
+        assert!(Arguments::try_parse_from(["dig-nat", "share"]).is_err());
+    }
+}
