@@ -8,6 +8,7 @@ event loop. Tasks that are cancelled cancel the work behind them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import warnings
 from collections import deque
 from collections.abc import AsyncIterator, Generator
@@ -18,6 +19,7 @@ from . import _native, records
 from ._callbacks import AsyncFileCallback, OnLoop
 from ._encode import encode
 from ._running import OnProgress, as_bytes, check_progress, run
+from .errors import DigNatError
 from .events import Event, StoppedEvent, event
 from .options import Path
 from .records import DiscoveredPeer, DownloadResult, FileInfo, Message, RemoteFile
@@ -96,7 +98,8 @@ class _Node(Generic[_AnyNode]):
         except BaseException:
             # Cancelled half-way, or just when it was done: the caller counts on nothing having been started.
             if not was_running:
-                await run(self._native.stop())
+                with contextlib.suppress(DigNatError):
+                    await run(self._native.stop())
             raise
 
     async def stop(self) -> None:

@@ -6,6 +6,7 @@ threads. ``on_progress`` is called in the thread that waits, ``file_callback`` o
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections import deque
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from . import _native, records
 from ._callbacks import FileCallback, OnThreads
 from ._encode import encode
 from ._running import OnProgress, as_bytes, check_progress, run_blocking
+from .errors import DigNatError
 from .events import Event, StoppedEvent, event
 from .options import Path
 from .records import DiscoveredPeer, DownloadResult, FileInfo, Message, RemoteFile
@@ -98,7 +100,8 @@ class _Node(Generic[_AnyNode]):
         except BaseException:
             # Interrupted half-way, or just when it was done: the caller counts on nothing having been started.
             if not was_running:
-                run_blocking(self._native.stop())
+                with contextlib.suppress(DigNatError):
+                    run_blocking(self._native.stop())
             raise
 
     def stop(self) -> None:
