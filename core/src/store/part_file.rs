@@ -3,7 +3,7 @@
 //! so no second file says what was finished, and a kill at any moment leaves a part file that can be resumed.
 //!
 //! Cut power is covered by the same rule: what did not reach the disk reads as zeros and fails its check. Only
-//! [`PartFile::finish`] flushes, so that the target's name never stands for data that is still in memory.
+//! [`PartFile::finish`] renames, so that the target's name appears whole or not at all.
 //!
 //! A length is only somebody's word until the download is complete, so data behind it is cut off by `finish` and not
 //! before: a peer that claims a shorter file cannot destroy what an earlier run has got.
