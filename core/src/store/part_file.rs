@@ -2,7 +2,7 @@
 //! Not here: which bytes are right. Nothing in a part file is trusted: after a crash its data is checked piece by piece,
 //! so no second file says what was finished, and a kill at any moment leaves a part file that can be resumed.
 //!
-//! Cut power is covered by the same rule: what did not reach the disk reads as zeros and fails its check. Only
+//! Cut power is covered by the same rule: what did not reach the disk reads as zeros and fails its check.
 //! [`PartFile::finish`] renames, so that the target's name appears whole or not at all.
 //!
 //! A length is only somebody's word until the download is complete, so data behind it is cut off by `finish` and not
