@@ -6,7 +6,7 @@ const { call, invalid, sync } = require('./errors');
 const native = require('./native');
 const { findJson, isHash, isObject, nodeJson, text, toJson, toPath, toPeer, toPeers } = require('./options');
 const { SHAPE } = require('./progress');
-const { runDownload, runTask } = require('./transfer');
+const { prepareTarget, runDownload, runTask } = require('./transfer');
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
@@ -14,6 +14,7 @@ class FileClient extends EngineObject {
   constructor(options = {}) {
     super(sync(() => new native.NativeClient(nodeJson(options))), false);
     hide(this, '_downloads', new Map());
+    hide(this, '_downloadDir', options?.options?.downloadDir ?? options?.downloadDir);
   }
 
   /** A random UUID. */
@@ -118,6 +119,7 @@ async function download(client, key, shape, options, extra, host = 'any') {
   const wanted = verifiedKey(key, options.verificationHash);
   const peers = extra.peers ?? (options.peers === undefined ? undefined : toPeers(options.peers));
   const json = toJson(options, { ...extra, peers });
+  prepareTarget({ outputDir: client._downloadDir, ...options, ...extra });
   let id;
   try {
     return await runDownload(

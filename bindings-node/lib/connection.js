@@ -10,9 +10,11 @@ const { call, fromRecord, invalid, quiet } = require('./errors');
 const RESERVED = new Set(['error', 'close', 'newListener', 'removeListener']);
 
 class Connection extends HeardEmitter {
-  constructor(native) {
+  /** `owner` is the manager: the engine ends with it, so a connection in use must keep it. */
+  constructor(native, owner) {
     super();
     hide(this, '_native', native);
+    hide(this, '_owner', owner);
     // Sends leave in the order of the calls, awaited or not.
     hide(this, '_tail', Promise.resolve());
     hide(this, '_closed', false);
@@ -77,15 +79,13 @@ function copy(view) {
   return Buffer.from(Buffer.from(view.buffer, view.byteOffset, view.byteLength));
 }
 
+// The engine holds this function, and with it the connection, until the connection ends: a listener is enough.
 function receive(connection) {
-  const reference = new WeakRef(connection);
   connection._native.receive((message, error) => {
-    const target = reference.deref();
-    if (!target) return;
     if (message) {
-      deliver(target, message);
+      deliver(connection, message);
     } else {
-      ended(target, error ? fromRecord(error) : undefined);
+      ended(connection, error ? fromRecord(error) : undefined);
     }
   });
 }

@@ -11,7 +11,7 @@ const { NetworkManager } = require('./manager');
 const native = require('./native');
 const { isObject, nodeJson, text, toPath, toPeers } = require('./options');
 const { SHAPE } = require('./progress');
-const { runDownload, runTask } = require('./transfer');
+const { prepareTarget, runDownload, runTask } = require('./transfer');
 
 function createHost(options) {
   return new FileHost(options);
@@ -49,7 +49,9 @@ async function downloadFile(...values) {
 function downloadRequest(request) {
   const key = text('fileHash', request.fileHash ?? request.contentId);
   const peers = request.peers ?? (isObject(request.options) ? request.options.peers : undefined);
-  const json = nodeJson({ ...request, ...given('peers', peers && toPeers(peers)), options: withoutPeers(request.options) });
+  const options = withoutPeers(request.options);
+  const json = nodeJson({ ...request, ...given('peers', peers && toPeers(peers)), options });
+  prepareTarget({ ...request, ...options });
   return run(key, json, () => SHAPE.FRACTION, [request, request.options]);
 }
 
@@ -58,6 +60,7 @@ function downloadFrom(hash, path, peers, options = {}) {
   const savePath = toPath('savePath', path);
   if (!isObject(options)) throw invalid('options', 'expected an object');
   const json = nodeJson({ ...options, savePath, peers: toPeers(peers) });
+  prepareTarget({ savePath });
   return run(key, json, (name) => (name === 'onProgress' ? SHAPE.BYTES : SHAPE.BY_ARITY), [options]);
 }
 

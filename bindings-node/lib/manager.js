@@ -7,7 +7,7 @@ const { call, invalid, sync } = require('./errors');
 const native = require('./native');
 const { findJson, isObject, nodeJson, text, toJson, toPath, toPeer, toPeers } = require('./options');
 const { SHAPE } = require('./progress');
-const { runDownload, runTask } = require('./transfer');
+const { prepareTarget, runDownload, runTask } = require('./transfer');
 
 class NetworkManager extends EngineObject {
   constructor(options = {}) {
@@ -20,6 +20,11 @@ class NetworkManager extends EngineObject {
     accept(this);
   }
 
+  stop() {
+    accepting.delete(bare(this));
+    return super.stop();
+  }
+
   /** Multiaddrs with the peer id; empty before the start. */
   get addresses() {
     return this._native.addresses;
@@ -28,8 +33,7 @@ class NetworkManager extends EngineObject {
   /** Opens a message connection to `{host, port}`, `'host:port'`, a multiaddr or a peer id. */
   async connect(target) {
     const peer = toPeer('target', target);
-    await started(this);
-    return new Connection(await call(() => this._native.connect(peer)));
+    return new Connection(await call(() => this._native.connect(peer)), bare(this));
   }
 
   connectToPeer(peer) {
@@ -38,9 +42,8 @@ class NetworkManager extends EngineObject {
 
   /** Peers that have a content, as `(id, {maxPeers, timeout})` or `(id, maxPeers, timeout)`. */
   async findPeers(id, options, timeout) {
-    const json = findJson(options, timeout);
-    await started(this);
-    return JSON.parse(await call(() => this._native.findPeers(text('id', id), json)));
+    const found = await call(() => this._native.findPeers(text('id', id), findJson(options, timeout)));
+    return JSON.parse(found);
   }
 
   /** `(peers, id, options)`, or `(id, options)` with peers found by discovery. Progress is in bytes. */
@@ -51,17 +54,13 @@ class NetworkManager extends EngineObject {
     const key = text('id', id);
     const extra = { savePath: toPath('savePath', options.savePath), peers: toPeers(peers ?? options.peers ?? []) };
     const json = toJson(options, extra);
-    return runDownload(
-      (onProgress) => this._native.download(key, json, onProgress),
-      () => SHAPE.BYTES,
-      [options],
-    );
+    prepareTarget(extra);
+    return runDownload((onProgress) => this._native.download(key, json, onProgress), () => SHAPE.BYTES, [options]);
   }
 
   /** Shares a file and resolves to its hash. */
   async shareFile(path, contentId) {
     const file = toPath('path', path);
-    await started(this);
     return (await runTask(() => this._native.shareFile(file, toJson({ contentId })), undefined, 'sharing')).hash;
   }
 
@@ -101,12 +100,7 @@ class NetworkManager extends EngineObject {
   }
 }
 
-// The original works without start(): what needs the network opens it, but does not keep the process alive.
-async function started(manager) {
-  await call(() => manager._native.start());
-}
-
-// One acceptor for each time of running; the engine ends it with the stop.
+// Managers with an acceptor; the engine ends it when the manager stops.
 const accepting = new WeakSet();
 
 function accept(manager) {
@@ -117,7 +111,7 @@ function accept(manager) {
   target._native.accept((connection) => {
     const listener = reference.deref();
     if (listener && listener.listenerCount('connection') > 0) {
-      emitSafely(listener, 'connection', new Connection(connection));
+      emitSafely(listener, 'connection', new Connection(connection, listener));
     } else {
       // Nobody will ever read it: the other side should know.
       connection.close().catch(() => {});

@@ -2,8 +2,11 @@
 // Runs one cancellable operation of the engine: progress, AbortSignal, errors, the shape of the result.
 // Not here: call forms.
 
-const { call, cancelled, invalid, sync } = require('./errors');
-const { isObject, optionalFunction } = require('./options');
+const fs = require('fs');
+const path = require('path');
+
+const { DigNatError, call, cancelled, invalid, sync } = require('./errors');
+const { isObject, optionalFunction, toPath } = require('./options');
 const { Reporter } = require('./progress');
 
 /** A finished download. As text it is its path, which is what the original's documentation prints. */
@@ -112,10 +115,22 @@ async function runDownload(begin, shape, bags, register) {
   }
 }
 
+/** Creates the directory that a download goes to, as the original does. */
+function prepareTarget({ savePath, outputDir }) {
+  const directory = savePath ? path.dirname(toPath('savePath', savePath)) : outputDir && toPath('outputDir', outputDir);
+  if (!directory) return;
+  try {
+    fs.mkdirSync(directory, { recursive: true });
+  } catch (cause) {
+    const code = ['EACCES', 'EPERM', 'EROFS'].includes(cause.code) ? 'ERR_PERMISSION_DENIED' : 'ERR_IO';
+    throw new DigNatError(code, `cannot create the directory ${directory}: ${cause.message}`, cause);
+  }
+}
+
 function checkSignal(signal) {
   if (signal !== undefined && typeof (signal && signal.addEventListener) !== 'function') {
     throw invalid('signal', 'expected an AbortSignal');
   }
 }
 
-module.exports = { runDownload, runTask };
+module.exports = { prepareTarget, runDownload, runTask };

@@ -11,7 +11,7 @@ use dig_nat_core::api::{
     CallbackRequest, DownloadResult, FileCallback, FileClient, FileHost, Message, NetworkManager, ProgressFn, Task,
 };
 use dig_nat_core::base::events::{Event, Progress};
-use dig_nat_core::base::ids::{ContentKey, FileHash};
+use dig_nat_core::base::ids::{ContentKey, FileHash, PeerId};
 use dig_nat_core::base::options::{
     AddFileOptions, ClientOptions, DownloadOptions, FindOptions, HostOptions, NodeOptions,
 };
@@ -88,7 +88,7 @@ async fn files_of_every_size_arrive_with_first_and_last_progress() {
         assert_eq!(result.size, length as u64);
         assert_eq!(result.resumed_bytes, 0);
         assert!(result.average_speed.is_finite());
-        let seen = seen.lock().expect("not poisoned");
+        let seen = std::mem::take(&mut *seen.lock().expect("not poisoned"));
         let (first, last) = (seen.first().expect("a first"), seen.last().expect("a last"));
         assert_eq!((first.bytes, first.fraction), (0, 0.0));
         assert_eq!((last.bytes, last.total), (length as u64, length as u64));
@@ -129,7 +129,7 @@ async fn found_on_the_local_network_by_hash_and_by_content_id() {
         within(client.find_peers(ContentKey::Hash(info.hash), FindOptions { max_peers: 1, timeout_ms: 30_000 }));
     let found = found.await.expect("search");
     assert_eq!(found.len(), 1);
-    assert_eq!(Some(found[0].id.as_str()), host.peer_id().as_ref().map(|peer| peer.as_str()));
+    assert_eq!(Some(found[0].id.as_str()), host.peer_id().as_ref().map(PeerId::as_str));
     assert_eq!(found[0].port, host.port());
     client.stop().await.expect("stop");
     host.stop().await.expect("stop");

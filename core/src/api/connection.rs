@@ -42,17 +42,19 @@ struct Inner {
 struct Reader {
     stream: ReadHalf<Stream>,
     received: BytesMut,
+    chunk: Box<[u8]>,
     ended: bool,
 }
 
 /// Bytes read from the stream at once.
-const READ_BYTES: usize = 64 * 1024;
+const READ_BYTES: usize = 16 * 1024;
 
 impl Connection {
     pub(crate) fn new(stream: Stream) -> Self {
         let link = stream.link().clone();
         let (reader, writer) = stream.split();
-        let reader = Reader { stream: reader, received: BytesMut::new(), ended: false };
+        let reader =
+            Reader { stream: reader, received: BytesMut::new(), chunk: vec![0; READ_BYTES].into(), ended: false };
         Self {
             inner: Arc::new(Inner {
                 link,
@@ -118,6 +120,7 @@ impl Connection {
             () = self.inner.closed.cancelled() => return Ok(None),
             reader = self.inner.reader.lock() => reader,
         };
+        let reader = &mut *reader;
         loop {
             if let Some(message) = reader.take_message()? {
                 return Ok(Some(message));
@@ -125,11 +128,10 @@ impl Connection {
             if reader.ended {
                 return Ok(None);
             }
-            let mut chunk = [0; READ_BYTES];
             let count = tokio::select! {
                 biased;
                 () = self.inner.closed.cancelled() => return Ok(None),
-                count = reader.stream.read(&mut chunk) => count.map_err(broken)?,
+                count = reader.stream.read(&mut reader.chunk) => count.map_err(broken)?,
             };
             if count == 0 {
                 reader.ended = true;
@@ -137,7 +139,7 @@ impl Connection {
                     return Err(Error::new(ErrorKind::ConnectionClosed, "the connection ended inside a message"));
                 }
             }
-            reader.received.extend_from_slice(&chunk[..count]);
+            reader.received.extend_from_slice(&reader.chunk[..count]);
         }
     }
 

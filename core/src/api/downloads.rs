@@ -14,7 +14,8 @@ use crate::base::options::{DownloadOptions, FromJson};
 use crate::content::layout::PieceLayout;
 use crate::store::names;
 use crate::transfer::driver::asking;
-use crate::transfer::driver::downloading::{self, Order, Outcome};
+use crate::transfer::driver::downloading;
+use crate::transfer::driver::order::{Order, Outcome};
 
 impl Node {
     pub(crate) fn download(

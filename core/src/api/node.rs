@@ -22,9 +22,9 @@ use crate::fabric::{Fabric, FabricConfig, FabricEvent, FabricEvents, Identity, I
 use crate::store::atomic;
 use crate::store::hash_cache::HashCache;
 use crate::transfer::driver::clock::Clock;
-use crate::transfer::driver::downloading::Engine;
 use crate::transfer::driver::library::Library;
 use crate::transfer::driver::limiter::Limiter;
+use crate::transfer::driver::order::Engine;
 use crate::transfer::driver::serving::{Fallback, Server};
 use crate::transfer::driver::workers::Workers;
 use crate::wire::{message, transfer};

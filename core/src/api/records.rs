@@ -8,7 +8,7 @@ use crate::base::ids::FileHash;
 use crate::discovery::candidate::host_and_port;
 use crate::discovery::source::Candidate;
 pub use crate::transfer::driver::callback::{CallbackRequest, FileCallback};
-pub use crate::transfer::driver::downloading::ProgressFn;
+pub use crate::transfer::driver::order::ProgressFn;
 
 /// A file that this node shares.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

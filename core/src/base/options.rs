@@ -238,7 +238,7 @@ fn env_list(name: &str) -> Vec<String> {
         .unwrap_or_default()
 }
 
-fn in_range<T: PartialOrd + std::fmt::Display>(option: &str, value: T, low: T, high: T) -> Result<()> {
+fn in_range<T: Copy + PartialOrd + std::fmt::Display>(option: &str, value: T, low: T, high: T) -> Result<()> {
     if value < low || value > high {
         return Err(Error::invalid(option, format_args!("{value} is outside {low} to {high}")));
     }

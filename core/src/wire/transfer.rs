@@ -272,6 +272,7 @@ impl ServerFrame {
     }
 
     /// Reads the body of a frame; `None` for a type of a later version.
+    #[expect(clippy::needless_pass_by_value, reason = "the frame is handed over: payloads are slices of it")]
     pub fn decode(kind: u8, body: Bytes) -> Result<Option<Self>, Malformed> {
         let mut reader = Reader::new(&body);
         Ok(Some(match kind {
@@ -286,7 +287,7 @@ impl ServerFrame {
                 if length > limits::MAX_FILE_BYTES {
                     return Err(Malformed::TooLarge("file length"));
                 }
-                if piece_length == 0 || piece_length > limits::MAX_PIECE_BYTES || piece_length % 64 != 0 {
+                if piece_length == 0 || piece_length > limits::MAX_PIECE_BYTES || !piece_length.is_multiple_of(64) {
                     return Err(Malformed::BadValue("piece length"));
                 }
                 if name.len() > limits::MAX_FILE_NAME_BYTES {
@@ -298,7 +299,7 @@ impl ServerFrame {
             STATES => {
                 let first = reader.u32()?;
                 let states = body.slice(4..);
-                if states.len() % 32 != 0 || first == 0 {
+                if !states.len().is_multiple_of(32) || first == 0 {
                     return Err(Malformed::BadValue("states"));
                 }
                 if states.len() / 32 > limits::MAX_STATES_PER_MESSAGE as usize {

@@ -53,7 +53,7 @@ fn data_of_an_earlier_run_is_verified_and_only_the_rest_is_fetched() {
     rig.disk[7 * PIECE as usize] ^= 1;
     rig.disk[40 * PIECE as usize..].fill(0);
     let disk = rig.disk.clone();
-    rig.on_disk = vec![0..44 * u64::from(PIECE) + 5];
+    rig.on_disk.push(0..44 * u64::from(PIECE) + 5);
     rig.connect(1, Line::honest("host", RATE, 5, &description, &file));
     assert_eq!(disk.len(), file.len());
     rig.run_until(seconds(5.0));

@@ -240,7 +240,7 @@ impl Rig {
                 }
                 self.pump(source);
             }
-            Event::Asked(source, frame) => self.asked(source, frame),
+            Event::Asked(source, frame) => self.asked(source, &frame),
             Event::Checked(id, consistent, write) => {
                 if let Some((mut offset, parts)) = write.filter(|_| consistent && self.real) {
                     for part in parts {
@@ -257,16 +257,16 @@ impl Rig {
         }
     }
 
-    fn asked(&mut self, id: SourceId, frame: ClientFrame) {
+    fn asked(&mut self, id: SourceId, frame: &ClientFrame) {
         let Some(line) = self.lines.get_mut(&id).filter(|line| line.open) else { return };
         match frame {
-            ClientFrame::Request(span) => line.queue.push_back(span),
-            ClientFrame::Cancel(span) => line.queue.retain(|open| *open != span),
+            ClientFrame::Request(span) => line.queue.push_back(*span),
+            ClientFrame::Cancel(span) => line.queue.retain(|open| *open != *span),
             ClientFrame::GetStates { first, count } => {
-                let states = line.description.states_bytes(first, count).expect("states that exist");
+                let states = line.description.states_bytes(*first, *count).expect("states that exist");
                 let states = (line.states)(states);
                 let latency = line.latency;
-                self.after(latency, Event::Frame(id, ServerFrame::States { first, states }));
+                self.after(latency, Event::Frame(id, ServerFrame::States { first: *first, states }));
             }
             ClientFrame::Hello { .. } => {}
         }

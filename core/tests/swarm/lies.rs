@@ -143,7 +143,7 @@ impl Lie {
     pub fn answer(self, span: Span, bytes: Bytes, piece_length: u32, sent: u64, done: f64) -> Option<Bytes> {
         let piece = (span.offset / u64::from(piece_length)) as u32;
         match self {
-            Self::FalsePieces { one_in } if piece.wrapping_mul(2_654_435_761) % one_in == 0 => {
+            Self::FalsePieces { one_in } if piece.wrapping_mul(2_654_435_761).is_multiple_of(one_in) => {
                 let mut wrong = bytes.to_vec();
                 wrong[0] ^= 1;
                 Some(Bytes::from(wrong))

@@ -74,7 +74,7 @@ impl Scenario {
         let mut rng = Jitter::from_seed(seed);
         let big = seed.is_multiple_of(20);
         let (clients, hosts, pieces) =
-            if big { (200, 5, 48) } else { (1 + rng.below(24), 1 + rng.below(3), rng.below(100)) };
+            if big { (200, 5, 48) } else { (1 + rng.below(35), 1 + rng.below(4), rng.below(100)) };
         let liars = if rng.below(4) == 0 { 0 } else { 1 + rng.below(if big { 12 } else { 4 }) };
         let piece_length = if big { 1024 } else { 64 * [1_u32, 4, 16, 32][rng.below(4)] };
         let blocks_per_piece = if big { 1 } else { 1 + rng.below(4) as u32 };

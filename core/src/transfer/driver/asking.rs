@@ -4,8 +4,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::candidates::Candidates;
-use super::downloading::{Engine, Order};
 use super::frames::{FromServer, read_from_server};
+use super::order::{Engine, Order};
 use super::source::reach;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::ids::ContentKey;

@@ -2,117 +2,30 @@
 //! Not here: what is asked from whom and who is believed ([`download`](crate::transfer::download)).
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::candidates::Candidates;
-use super::clock::{Clock, sleep_until};
-use super::library::{Entry, Library};
+use super::clock::sleep_until;
+use super::library::Entry;
 use super::limiter::Limiter;
-use super::serving::Server;
+use super::order::{Engine, Order, Outcome, Record};
 use super::source::{SourceEvent, SourceTask};
-use super::workers::Workers;
 use crate::base::error::{Error, ErrorKind, Result};
-use crate::base::events::{Event, PeerProgress, PeerStatus, Progress};
+use crate::base::events::{Event, PeerProgress, PeerStatus};
 use crate::base::ids::{ContentKey, FileHash, PeerId};
 use crate::base::limits;
 use crate::content::description::Description;
-use crate::discovery::manager::{EventSink, PeerDiscovery};
 use crate::discovery::source::{Candidate, SourceKind};
-use crate::fabric::{Fabric, Link};
+use crate::fabric::Link;
 use crate::store::names;
 use crate::store::part_file::PartFile;
 use crate::transfer::download::{CheckId, Download, DownloadConfig, Input, Output, SourceId};
 use crate::wire::transfer::{ClientFrame, GoneReason, ServerFrame};
-
-/// Called with the state of a download: first and last state always, at most 20 times a second in between, in order,
-/// the last one before the download's result is delivered. Must not block.
-pub type ProgressFn = Arc<dyn Fn(&Progress) + Send + Sync>;
-
-/// What all downloads of a node share.
-#[derive(Clone)]
-pub struct Engine {
-    /// Links to peers.
-    pub fabric: Fabric,
-    /// Finds peers.
-    pub discovery: PeerDiscovery,
-    /// Where running downloads are offered to others.
-    pub library: Arc<Library>,
-    /// Learns who contributed; `None` on a light node, which serves nobody.
-    pub server: Option<Arc<Server>>,
-    /// Download limit of the node and its peers.
-    pub limiter: Arc<Limiter>,
-    /// Threads for hashing and disk.
-    pub workers: Workers,
-    /// The clock of the machines.
-    pub clock: Clock,
-    /// Where events go.
-    pub events: EventSink,
-    /// Whether running downloads keep searching; switchable.
-    pub continuous: watch::Receiver<bool>,
-}
-
-/// What is wanted.
-pub struct Order {
-    /// Hash or content id.
-    pub key: ContentKey,
-    /// Peers named by the user: addresses or ids.
-    pub peers: Vec<String>,
-    /// Target file, if its name is decided.
-    pub save_path: Option<PathBuf>,
-    /// Target directory otherwise.
-    pub output_dir: PathBuf,
-    /// Sources used at once.
-    pub max_peers: usize,
-    /// Give up after so long without any source that has the content.
-    pub timeout: Duration,
-    /// Time for one peer to be reached.
-    pub dial_timeout: Duration,
-    /// Search for peers at all.
-    pub discover: bool,
-    /// Bytes per second, 0 for no limit.
-    pub download_limit: u64,
-    /// Offer finished pieces to others.
-    pub share: bool,
-    /// Replace an existing file.
-    pub overwrite: bool,
-    /// Who wants to know how far it is.
-    pub on_progress: Option<ProgressFn>,
-}
-
-/// A finished download.
-pub struct Outcome {
-    /// Where the file is.
-    pub path: PathBuf,
-    /// Its proven description.
-    pub description: Description,
-    /// Bytes that were there before.
-    pub resumed_bytes: u64,
-    /// How long it took.
-    pub elapsed: Duration,
-    /// Every peer that took part.
-    pub peers: HashMap<String, Record>,
-}
-
-/// One peer's part.
-#[derive(Clone, Debug)]
-pub struct Record {
-    /// Payload bytes.
-    pub bytes: u64,
-    /// `tcp` or `udp`.
-    pub connection_type: &'static str,
-    /// When it joined.
-    since: tokio::time::Instant,
-    /// How long it took part.
-    pub active_for: Duration,
-    /// It was there at the end.
-    pub active: bool,
-}
 
 /// Runs a download to its end. Cancelling leaves a part file that the next run for the same target continues.
 ///
@@ -136,8 +49,8 @@ struct Active {
     task: AbortHandle,
     frames: Option<mpsc::Sender<ClientFrame>>,
     link: Option<Link>,
-    /// It has the content.
-    useful: bool,
+    /// It has the content, of this length as it says.
+    claims: Option<u64>,
     attempts: u32,
 }
 
@@ -163,6 +76,8 @@ struct Run {
     records: HashMap<String, Record>,
     resumed: u64,
     last_error: Option<Error>,
+    /// Why the length that was claimed cannot be stored.
+    no_room: Option<Error>,
     told_candidates: usize,
     /// Streams that ended, not yet told to the machine.
     ended: Vec<(SourceId, Option<Error>)>,
@@ -205,6 +120,7 @@ impl Run {
             records: HashMap::new(),
             resumed: 0,
             last_error: None,
+            no_room: None,
             told_candidates: 0,
             ended: Vec::new(),
             disk_checks: HashMap::new(),
@@ -239,7 +155,6 @@ impl Run {
             self.check_hope(may_search && search.is_some())?;
             let deadline = self.engine.clock.deadline(self.machine.next_timeout());
             tokio::select! {
-                biased;
                 () = cancel.cancelled() => return Err(Error::new(
                     ErrorKind::Cancelled,
                     "the download was cancelled; what it fetched is kept and the next run continues it",
@@ -255,9 +170,11 @@ impl Run {
                     }
                 }
                 Some(checked) = self.checks.join_next() => self.take_check(checked)?,
-                candidate = next_candidate(&mut search) => match candidate {
-                    Some(candidate) => self.candidates.add(candidate),
-                    None => { search = None; self.candidates.end_search(); }
+                candidate = next_candidate(&mut search) => if let Some(candidate) = candidate {
+                    self.candidates.add(candidate);
+                } else {
+                    search = None;
+                    self.candidates.end_search();
                 },
                 Some(peer) = self.fellows.recv() => {
                     self.candidates.add(Candidate::new(Some(peer), Vec::new(), SourceKind::Pex));
@@ -290,7 +207,9 @@ impl Run {
                     self.engine.fabric.ban(&peer_id).await.ok();
                 }
                 Output::Described { length, name, description, .. } => {
-                    self.open_part(length, &name, description).await?;
+                    if let Err(error) = self.open_part(length, &name, description).await {
+                        self.doubt_length(length, error)?;
+                    }
                 }
                 Output::Check { id, check, write_at, parts, .. } => {
                     let part = self.part.clone();
@@ -362,7 +281,7 @@ impl Run {
                 timeout: self.order.dial_timeout,
             };
             let task = self.tasks.spawn(task.run());
-            let active = Active { candidate, task, frames: None, link: None, useful: false, attempts };
+            let active = Active { candidate, task, frames: None, link: None, claims: None, attempts };
             self.sources.insert(source, active);
         }
         while self.tasks.try_join_next().is_some() {}
@@ -375,18 +294,22 @@ impl Run {
 
     /// Whether looking for further peers is allowed now.
     fn may_search(&self, continuous: bool) -> bool {
-        let has_source = self.sources.values().any(|active| active.useful);
+        let has_source = self.sources.values().any(|active| active.claims.is_some());
         self.order.discover && (continuous || !has_source || self.started.elapsed() < limits::FIRST_SEARCH)
     }
 
     /// Gives up when there has been nobody to ask for too long, or there is nobody left at all.
     fn check_hope(&mut self, searching: bool) -> Result<()> {
-        if self.sources.values().any(|active| active.useful) || !self.checks.is_empty() {
+        if self.sources.values().any(|active| active.claims.is_some()) || !self.checks.is_empty() {
             self.last_useful = tokio::time::Instant::now();
             return Ok(());
         }
         let nobody_left = !searching && self.sources.is_empty() && self.candidates.is_empty();
-        if !nobody_left && self.last_useful.elapsed() < self.order.timeout {
+        let waited = self.last_useful.elapsed();
+        if let Some(error) = self.no_room.take_if(|_| nobody_left || waited >= limits::FIRST_SEARCH) {
+            return Err(error);
+        }
+        if !nobody_left && waited < self.order.timeout {
             return Ok(());
         }
         let (kind, message) = self.machine.verdict();
@@ -415,8 +338,8 @@ impl Run {
                 self.machine.handle(now, Input::SourceOpened { source, peer });
             }
             SourceEvent::Frame(frame) => {
-                if matches!(frame, ServerFrame::Info(_)) {
-                    active.useful = true;
+                if let ServerFrame::Info(info) = &frame {
+                    active.claims = Some(info.length);
                     active.attempts = 0;
                 }
                 self.machine.handle(now, Input::Frame { source, frame });
@@ -495,6 +418,7 @@ impl Run {
         let (part, on_disk) = self.engine.workers.run(opening).await??;
         let part = Arc::new(part);
         self.part = Some(Arc::clone(&part));
+        self.no_room = None;
         if self.order.share && self.engine.server.is_some() {
             let entry = Arc::new(Entry::partial(description, name.to_owned(), part, self.fellows_in.clone()));
             self.engine.library.insert(Arc::clone(&entry))?;
@@ -506,6 +430,26 @@ impl Run {
             }
         }
         self.machine.handle(self.engine.clock.now(), Input::StoreReady { on_disk });
+        Ok(())
+    }
+
+    /// There is no room for a file of this length. That may be a lie of whoever claimed it, so while there are others
+    /// to ask, those who claim it are let go; only when nobody else is left it is the download's end.
+    fn doubt_length(&mut self, length: u64, error: Error) -> Result<()> {
+        if !matches!(error.kind(), ErrorKind::DiskFull | ErrorKind::Io) {
+            return Err(error);
+        }
+        let claimants: Vec<SourceId> =
+            self.sources.iter().filter(|(_, active)| active.claims == Some(length)).map(|(id, _)| *id).collect();
+        let others = self.sources.len() > claimants.len() || !self.candidates.is_empty();
+        if !others && (!self.order.discover || self.started.elapsed() >= limits::FIRST_SEARCH) {
+            return Err(error);
+        }
+        for source in claimants {
+            self.end_source(source);
+            self.machine.handle(self.engine.clock.now(), Input::SourceClosed { source });
+        }
+        self.no_room = Some(error);
         Ok(())
     }
 

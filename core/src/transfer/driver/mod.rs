@@ -1,6 +1,6 @@
 //! The driver around the transfer machines: streams, disk, worker threads and clocks.
 //!
-//! [`library`] is what this node can give, [`serving`] gives it, [`downloading`] runs one download, [`source`] is one
+//! [`library`] is what this node can give, [`serving`] gives it, [`downloading`] runs one download as its [`order`] says, [`source`] is one
 //! stream of a download, [`frames`] reads and writes frames, [`limiter`] paces, [`clock`] tells machines the time.
 //! Not here: any decision about pieces or peers, which the machines make.
 
@@ -12,6 +12,7 @@ pub mod downloading;
 pub mod frames;
 pub mod library;
 pub mod limiter;
+pub mod order;
 pub mod serving;
 mod source;
 pub mod workers;

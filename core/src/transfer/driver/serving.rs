@@ -263,7 +263,7 @@ impl Session<'_> {
                     break;
                 }
                 if pending.is_none() {
-                    pending = self.start_reading().await?;
+                    pending = self.start_reading()?;
                 }
                 if let Some(read) = pending.take() {
                     let blocks = read
@@ -280,7 +280,7 @@ impl Session<'_> {
                         }
                     };
                     // The next batch is read while this one is sent.
-                    pending = self.start_reading().await?;
+                    pending = self.start_reading()?;
                     self.send_blocks(&mut writer, blocks).await?;
                     continue;
                 }
@@ -401,7 +401,7 @@ impl Session<'_> {
     }
 
     /// Begins to read what is asked for, up to a batch.
-    async fn start_reading(&mut self) -> Result<Option<JoinHandle<Blocks>>> {
+    fn start_reading(&mut self) -> Result<Option<JoinHandle<Blocks>>> {
         let mut spans = Vec::new();
         let mut bytes = 0;
         while bytes < BATCH_BYTES {
