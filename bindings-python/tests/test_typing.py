@@ -45,8 +45,11 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=FOLDER, env=environment, capture_output=True, text=True, timeout=DEADLINE)
 
 
-def test_stubs_match_the_module():
-    done = run("mypy.stubtest", "dig_nat_tools", "--mypy-config-file", "pyproject.toml")
+def test_stubs_match_the_module(tmp_path):
+    # Not pyproject.toml, which fixes the oldest Python: the module is compared as this Python sees it.
+    config = tmp_path / "mypy.ini"
+    config.write_text("[mypy]\nstrict = true\n", encoding="utf-8")
+    done = run("mypy.stubtest", "dig_nat_tools", "--mypy-config-file", str(config))
     assert done.returncode == 0, done.stdout + done.stderr
 
 
