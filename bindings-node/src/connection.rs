@@ -69,7 +69,8 @@ impl NativeConnection {
         let connection = self.inner.clone();
         spawn(async move {
             loop {
-                let (received, last) = match connection.receive().await {
+                // Boxed: the future holds its read buffer, and this task would carry it through every wait.
+                let (received, last) = match Box::pin(connection.receive()).await {
                     Ok(Some(message)) => {
                         let data = Buffer::from(Vec::from(message.data));
                         ((Some(NativeMessage { kind: message.kind, text: message.text, data }), None), false)

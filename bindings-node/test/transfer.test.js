@@ -252,6 +252,44 @@ test('peers added by hand are found', { timeout: DEADLINE }, async (t) => {
   assert.ok(fs.readFileSync(again).equals(data));
 });
 
+test('peers on the local network find each other', { timeout: DEADLINE }, async (t) => {
+  const { hash, host, data } = await hostWith(t, api, 1000, { localEnabled: true });
+  const one = client(t, { localEnabled: true });
+  const discovered = event(one, 'peer:discovered');
+  const found = await within(one.findPeers(hash, { maxPeers: 1, timeout: DEADLINE / 2 }), 'the search');
+  assert.deepEqual(found.map(({ id, port, source }) => [id, port, source]), [[host.peerId, host.port, 'local']]);
+  assert.equal((await discovered).key, hash);
+  const target = path.join(tempDir(t), 'unnamed');
+  await within(client(t, { localEnabled: true }).downloadFile(hash, target), 'a download from nobody in particular');
+  assert.ok(fs.readFileSync(target).equals(data));
+});
+
+test('a host that appears during a download helps, unless the search is off', { timeout: DEADLINE }, async (t) => {
+  const helped = async (enabled, size) => {
+    const slow = await hostWith(t, api, size, { uploadLimit: 2 * MIB });
+    const late = stopAfter(t, api.createHost());
+    await within(late.addFile(slow.file.path), 'adding a file');
+    const manager = stopAfter(t, api.createNetworkManager());
+    manager.setEnableContinuousDiscovery(enabled);
+    let appeared;
+    const result = await within(
+      manager.downloadFile([slow.peer], slow.hash, {
+        savePath: path.join(tempDir(t), 'joined'),
+        // At this rate 5 MiB take longer than the 2 s for which every download searches.
+        onProgress: (received) => {
+          if (received > 5 * MIB) appeared = appeared || late.start();
+        },
+      }),
+      'the download',
+    );
+    await appeared;
+    assert.ok(late.peerId, 'the late host was started');
+    return (result.peerStats[late.peerId]?.bytesDownloaded ?? 0) > 0;
+  };
+  // Two files, so that the late host of one is none for the other.
+  assert.deepEqual(await Promise.all([helped(true, 16 * MIB), helped(false, 16 * MIB + 1)]), [true, false]);
+});
+
 test('hostFileCallback serves what no file answers', { timeout: DEADLINE }, async (t) => {
   const data = content(200001);
   const hash = sha256(data);
