@@ -30,6 +30,11 @@ impl FileClient {
         self.0.stop()
     }
 
+    /// For destructors, also in a forked child.
+    fn is_running(&self) -> bool {
+        self.0.is_running()
+    }
+
     fn port(&self, py: Python<'_>) -> PyResult<u16> {
         self.0.call(py, api::FileClient::port)
     }

@@ -36,13 +36,13 @@ impl Connection {
         Ok(self.0.get()?.1.connection_type())
     }
 
-    /// `data` is bytes, or the UTF-8 of a text. A send that was handed over runs to its end.
+    /// `data` is bytes, or the UTF-8 of a text. Cancelling it half-way closes the connection.
     #[expect(clippy::needless_pass_by_value, reason = "PyO3 extracts owned values")]
     fn send(&self, kind: String, text: bool, data: PyBackedBytes) -> PyResult<Operation> {
         let (engine, connection) = self.0.get()?;
         let connection = connection.clone();
         let message = api::Message { kind, text, data: Bytes::copy_from_slice(&data) };
-        Ok(Operation::to_the_end(engine, async move { connection.send(message).await }, |py, ()| Ok(py.None())))
+        Ok(Operation::future(engine, async move { connection.send(message).await }, |py, ()| Ok(py.None())))
     }
 
     /// The result is `(kind, str or bytes)`, or `None` after the end.

@@ -94,6 +94,7 @@ impl Engine {
 
     fn start() -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("dig-nat").build()?;
+        #[expect(clippy::disallowed_methods, reason = "bounded by its users, see Dispatcher")]
         let (sender, receiver) = mpsc::channel::<Job>();
         let thread = std::thread::Builder::new().name("dig-nat-python".into()).spawn(move || dispatch(&receiver))?;
         Ok(Self {

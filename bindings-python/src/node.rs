@@ -18,6 +18,8 @@ pub trait Lifecycle: Clone + Send + Sync + 'static {
     fn start_node(&self) -> impl Future<Output = Result<()>> + Send;
     /// See the core type.
     fn stop_node(&self) -> impl Future<Output = Result<()>> + Send;
+    /// 0 while it is not running.
+    fn bound_port(&self) -> u16;
 }
 
 macro_rules! lifecycle {
@@ -28,6 +30,9 @@ macro_rules! lifecycle {
             }
             fn stop_node(&self) -> impl Future<Output = Result<()>> + Send {
                 self.stop()
+            }
+            fn bound_port(&self) -> u16 {
+                self.port()
             }
         }
     )+ };
@@ -59,10 +64,9 @@ impl<T: Lifecycle> Node<T> {
 
     /// Starts it and remembers to stop it when the interpreter exits.
     pub fn start(&self) -> PyResult<Operation> {
-        let (engine, node) = self.inner.get()?;
-        self.remember(engine, node);
+        let (engine, node) = self.remembered()?;
         let node = node.clone();
-        Ok(Operation::to_the_end(engine, async move { node.start_node().await }, |py, ()| Ok(py.None())))
+        Ok(Operation::future(engine, async move { node.start_node().await }, |py, ()| Ok(py.None())))
     }
 
     /// Stops it. Cannot be cancelled: a half-stopped node helps nobody.
@@ -95,9 +99,7 @@ impl<T: Lifecycle> Node<T> {
         make: impl FnOnce(&T, Option<ProgressFn>) -> Task<R>,
         convert: impl FnOnce(Python<'_>, R) -> PyResult<Py<PyAny>> + Send + 'static,
     ) -> PyResult<Operation> {
-        let (engine, node) = self.inner.get()?;
-        // Downloads start the node by themselves.
-        self.remember(engine, node);
+        let (engine, node) = self.remembered()?;
         Ok(Operation::task(engine, progress, |callback| make(node, callback), convert))
     }
 
@@ -111,7 +113,7 @@ impl<T: Lifecycle> Node<T> {
         R: Send + 'static,
         F: Future<Output = Result<R>> + Send + 'static,
     {
-        let (engine, node) = self.inner.get()?;
+        let (engine, node) = self.remembered()?;
         Ok(Operation::future(engine, make(node.clone()), convert))
     }
 
@@ -120,17 +122,25 @@ impl<T: Lifecycle> Node<T> {
         Ok(self.inner.get()?.0)
     }
 
-    fn remember(&self, engine: &Engine, node: &T) {
-        let node = node.clone();
+    /// Whether it has a port now, for destructors: false in a forked child.
+    pub fn is_running(&self) -> bool {
+        self.inner.get_unless_foreign().is_some_and(|(_, node)| node.bound_port() != 0)
+    }
+
+    /// The node, noted down to be stopped when the interpreter exits: most calls start it by themselves.
+    fn remembered(&self) -> PyResult<(&Arc<Engine>, &T)> {
+        let (engine, node) = self.inner.get()?;
+        let stopping = node.clone();
         engine.register(
             self.id,
             Box::new(move || {
                 Box::pin(async move {
                     // At exit and in destructors there is nobody left to tell.
-                    let _ = node.stop_node().await;
+                    let _ = stopping.stop_node().await;
                 })
             }),
         );
+        Ok((engine, node))
     }
 }
 

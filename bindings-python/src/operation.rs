@@ -90,6 +90,7 @@ impl Operation {
         let cancel = Cancel::Future(cancelled.clone());
         let future = async move {
             tokio::select! {
+                // A result that is there is never thrown away.
                 biased;
                 result = future => result,
                 () = cancelled.notified() => Err(Error::new(ErrorKind::Cancelled, "the call was cancelled")),

@@ -9,6 +9,8 @@ mod lies;
 mod node;
 #[path = "swarm/scenario.rs"]
 mod scenario;
+#[path = "swarm/serving.rs"]
+mod serving;
 #[path = "swarm/world.rs"]
 mod world;
 

@@ -8,7 +8,7 @@ event loop. Tasks that are cancelled cancel the work behind them.
 from __future__ import annotations
 
 import asyncio
-import os
+import contextlib
 import warnings
 from collections import deque
 from collections.abc import AsyncIterator, Generator
@@ -19,6 +19,7 @@ from . import _native, records
 from ._callbacks import AsyncFileCallback, OnLoop
 from ._encode import encode
 from ._running import OnProgress, as_bytes, check_progress, run
+from .errors import DigNatError
 from .events import Event, StoppedEvent, event
 from .options import Path
 from .records import DiscoveredPeer, DownloadResult, FileInfo, Message, RemoteFile
@@ -88,25 +89,25 @@ class _Node(Generic[_AnyNode]):
 
     def __init__(self, native: _AnyNode) -> None:
         self._native = native
-        self._running_in: int | None = None
 
     async def start(self) -> None:
         """Opens the port and starts discovery. A second call does nothing."""
-        await run(self._native.start())
-        self._running_in = os.getpid()
+        was_running = self._native.is_running()
+        try:
+            await run(self._native.start())
+        except BaseException:
+            # Cancelled half-way, or just when it was done: the caller counts on nothing having been started.
+            if not was_running:
+                with contextlib.suppress(DigNatError):
+                    await run(self._native.stop())
+            raise
 
     async def stop(self) -> None:
         """Cancels what runs, closes all connections, frees the port. A second call does nothing."""
-        self._running_in = None
         await run(self._native.stop())
 
     async def __aenter__(self) -> Self:
-        try:
-            await self.start()
-        except BaseException:
-            # Cancelled or failed half-way: nobody will call __aexit__.
-            await self.stop()
-            raise
+        await self.start()
         return self
 
     async def __aexit__(
@@ -122,7 +123,8 @@ class _Node(Generic[_AnyNode]):
         return self
 
     def __del__(self) -> None:
-        if getattr(self, "_running_in", None) == os.getpid():
+        native = getattr(self, "_native", None)
+        if native is not None and native.is_running():
             warnings.warn(f"{type(self).__name__} was not stopped", ResourceWarning, source=self, stacklevel=2)
 
     @property
@@ -232,13 +234,11 @@ class FileClient(_Node[_native.FileClient]):
         exception in it cancels the download and comes out here.
         """
         check_progress(on_progress)
-        self._running_in = os.getpid()
         operation = self._native.download(key, encode(options), on_progress is not None)
         return records.download_result(await run(operation, on_progress))
 
     async def file_info(self, key: str, **options: Unpack[DownloadKeywords]) -> RemoteFile:
         """Asks peers for size and name of a file without downloading it."""
-        self._running_in = os.getpid()
         return records.remote_file(await run(self._native.file_info(key, encode(options))))
 
     def add_peer(self, peer: str, key: str | None = None) -> None:
@@ -276,7 +276,11 @@ class Connection:
         return self._native.connection_type()
 
     async def send(self, data: str | bytes | bytearray | memoryview, *, kind: str = "") -> None:
-        """Sends text or bytes, with an optional type name. Returns when the message is with the transport."""
+        """Sends text or bytes, with an optional type name. Returns when the message is with the transport.
+
+        That takes until the other side has read enough of what was sent before. Cancelling a message half-way closes
+        the connection: what was sent cannot be taken back.
+        """
         text = isinstance(data, str)
         await run(self._native.send(kind, text, data.encode() if isinstance(data, str) else as_bytes(data)))
 
@@ -344,7 +348,6 @@ class NetworkManager(_Node[_native.NetworkManager]):
     ) -> DownloadResult:
         """See :meth:`FileClient.download`."""
         check_progress(on_progress)
-        self._running_in = os.getpid()
         operation = self._native.download(key, encode(options), on_progress is not None)
         return records.download_result(await run(operation, on_progress))
 

@@ -6,7 +6,7 @@ threads. ``on_progress`` is called in the thread that waits, ``file_callback`` o
 
 from __future__ import annotations
 
-import os
+import contextlib
 import warnings
 from collections import deque
 from collections.abc import Iterator
@@ -17,6 +17,7 @@ from . import _native, records
 from ._callbacks import FileCallback, OnThreads
 from ._encode import encode
 from ._running import OnProgress, as_bytes, check_progress, run_blocking
+from .errors import DigNatError
 from .events import Event, StoppedEvent, event
 from .options import Path
 from .records import DiscoveredPeer, DownloadResult, FileInfo, Message, RemoteFile
@@ -90,25 +91,25 @@ class _Node(Generic[_AnyNode]):
 
     def __init__(self, native: _AnyNode) -> None:
         self._native = native
-        self._running_in: int | None = None
 
     def start(self) -> None:
         """Opens the port and starts discovery. A second call does nothing."""
-        run_blocking(self._native.start())
-        self._running_in = os.getpid()
+        was_running = self._native.is_running()
+        try:
+            run_blocking(self._native.start())
+        except BaseException:
+            # Interrupted half-way, or just when it was done: the caller counts on nothing having been started.
+            if not was_running:
+                with contextlib.suppress(DigNatError):
+                    run_blocking(self._native.stop())
+            raise
 
     def stop(self) -> None:
         """Cancels what runs, closes all connections, frees the port. A second call does nothing."""
-        self._running_in = None
         run_blocking(self._native.stop())
 
     def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            # Interrupted or failed half-way: nobody will call __exit__.
-            self.stop()
-            raise
+        self.start()
         return self
 
     def __exit__(
@@ -117,7 +118,8 @@ class _Node(Generic[_AnyNode]):
         self.stop()
 
     def __del__(self) -> None:
-        if getattr(self, "_running_in", None) == os.getpid():
+        native = getattr(self, "_native", None)
+        if native is not None and native.is_running():
             warnings.warn(f"{type(self).__name__} was not stopped", ResourceWarning, source=self, stacklevel=2)
 
     @property
@@ -148,18 +150,18 @@ class FileHost(_Node[_native.FileHost]):
 
     def __init__(self, *, file_callback: FileCallback | None = None, **options: Unpack[HostKeywords]) -> None:
         super().__init__(_native.FileHost(encode(options)))
+        self._file_callback = file_callback
         self._bridge: OnThreads | None = None
-        if file_callback is not None:
-            self.set_file_callback(file_callback)
 
     def start(self) -> None:
         """Opens the port, shares ``directory`` and announces everything. A second call does nothing."""
+        self._connect(self._file_callback)
         super().start()
 
     def stop(self) -> None:
         """Withdraws announcements, closes all connections and frees the port. A second call does nothing."""
         super().stop()
-        self.set_file_callback(None)
+        self._connect(None)
 
     @property
     def host_id(self) -> str:
@@ -197,6 +199,10 @@ class FileHost(_Node[_native.FileHost]):
 
     def set_file_callback(self, callback: FileCallback | None) -> None:
         """Serves content that is not a file: asked for keys that no shared file answers, on threads of its own."""
+        self._file_callback = callback
+        self._connect(callback)
+
+    def _connect(self, callback: FileCallback | None) -> None:
         before, self._bridge = self._bridge, None if callback is None else OnThreads(callback)
         self._native.set_file_callback(self._bridge)
         if before is not None:
@@ -228,13 +234,11 @@ class FileClient(_Node[_native.FileClient]):
         in it cancels the download and comes out here.
         """
         check_progress(on_progress)
-        self._running_in = os.getpid()
         operation = self._native.download(key, encode(options), on_progress is not None)
         return records.download_result(run_blocking(operation, on_progress))
 
     def file_info(self, key: str, **options: Unpack[DownloadKeywords]) -> RemoteFile:
         """Asks peers for size and name of a file without downloading it."""
-        self._running_in = os.getpid()
         return records.remote_file(run_blocking(self._native.file_info(key, encode(options))))
 
     def add_peer(self, peer: str, key: str | None = None) -> None:
@@ -272,7 +276,11 @@ class Connection:
         return self._native.connection_type()
 
     def send(self, data: str | bytes | bytearray | memoryview, *, kind: str = "") -> None:
-        """Sends text or bytes, with an optional type name. Returns when the message is with the transport."""
+        """Sends text or bytes, with an optional type name. Returns when the message is with the transport.
+
+        That takes until the other side has read enough of what was sent before. Interrupting it half-way closes the
+        connection: what was sent cannot be taken back.
+        """
         text = isinstance(data, str)
         run_blocking(self._native.send(kind, text, data.encode() if isinstance(data, str) else as_bytes(data)))
 
@@ -346,7 +354,6 @@ class NetworkManager(_Node[_native.NetworkManager]):
     ) -> DownloadResult:
         """See :meth:`FileClient.download`."""
         check_progress(on_progress)
-        self._running_in = os.getpid()
         operation = self._native.download(key, encode(options), on_progress is not None)
         return records.download_result(run_blocking(operation, on_progress))
 

