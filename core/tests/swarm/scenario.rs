@@ -69,6 +69,15 @@ pub fn random_bytes(rng: &mut Jitter, length: usize) -> Vec<u8> {
 }
 
 impl Scenario {
+    /// Nobody lies, or leaves before it is done.
+    pub fn is_calm(&self) -> bool {
+        !self.hosts_die_when_covered
+            && self.nodes.iter().all(|plan| {
+                let stays = plan.away.is_none() && plan.dies.is_none();
+                stays && !matches!(plan.role, Role::Liar(_))
+            })
+    }
+
     /// Every 20th seed is a swarm of 200 clients and 5 hosts, the others are small.
     pub fn from_seed(seed: u64) -> Self {
         let mut rng = Jitter::from_seed(seed);

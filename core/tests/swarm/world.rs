@@ -35,6 +35,8 @@ pub struct World {
     pub unfinished: usize,
     hosts_killed: bool,
     pub handled: u64,
+    /// File bytes that arrived at clients.
+    pub delivered: u64,
     /// How many bans each kind of liar earned.
     pub bans: BTreeMap<&'static str, u64>,
 }
@@ -105,6 +107,7 @@ impl World {
             unfinished,
             hosts_killed: false,
             handled: 0,
+            delivered: 0,
             bans: BTreeMap::new(),
         };
         for id in 0..world.nodes.len() {
@@ -253,7 +256,12 @@ impl World {
             Event::ToClient(stream, frame) => {
                 if self.streams[stream].client_open {
                     let client = self.streams[stream].client;
-                    let size = if let ServerFrame::Data { offset, .. } = &frame { *offset } else { 0 };
+                    let size = if let ServerFrame::Data { offset, bytes } = &frame {
+                        self.delivered += bytes.len() as u64;
+                        *offset
+                    } else {
+                        0
+                    };
                     self.trace.note(self.now, &[2, stream as u64, size], || match &frame {
                         ServerFrame::Data { offset, bytes } => {
                             format!("n{client} <- s{stream} Data {offset}+{}", bytes.len())

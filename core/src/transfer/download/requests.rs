@@ -17,7 +17,12 @@ use crate::base::time::Time;
 use crate::wire::transfer::{ClientFrame, Span};
 
 /// A block is taken over only by a source that would be done in this share of the time.
-const WORTH_HELPING: f64 = 0.8;
+const WORTH_TAKING: f64 = 0.8;
+/// In the endgame, a block is asked for as well only from a source that would be done in this share of the time.
+const WORTH_COPYING: f64 = 0.5;
+/// A block that is on its way already is asked for as well only from a source that would be done in this share of the
+/// time: most likely it comes twice.
+const WORTH_DOUBLING: f64 = 0.2;
 
 impl Download {
     /// Sends requests until the source's window is full or nothing is left for it.
@@ -142,7 +147,7 @@ impl Download {
             .values()
             .filter(|other| other.origin.source != id && other.supports(working) && !other.queue.is_empty())
             .map(|other| (other.eta(now, typical, other.queued_bytes), other))
-            .filter(|(theirs, _)| mine < theirs * WORTH_HELPING)
+            .filter(|(theirs, _)| mine < theirs * WORTH_TAKING)
             .collect();
         busy.sort_by(|a, b| b.0.total_cmp(&a.0));
         let found = 'search: {
@@ -150,10 +155,20 @@ impl Download {
                 let mut ahead = other.queued_bytes;
                 for (position, ask) in other.queue.iter().enumerate().rev() {
                     let until = other.eta(now, typical, ahead);
-                    if mine >= until * WORTH_HELPING {
+                    if mine >= until * WORTH_TAKING {
                         break;
                     }
                     ahead -= u64::from(ask.span.length);
+                    // A CANCEL takes half a round trip; what the other one begins to send before comes anyway.
+                    let begun = position == 0 || other.eta(now, typical, ahead) <= other.window.rtt().as_secs_f64();
+                    let worth = match (begun, endgame) {
+                        (true, _) => WORTH_DOUBLING,
+                        (false, true) => WORTH_COPYING,
+                        (false, false) => WORTH_TAKING,
+                    };
+                    if mine >= until * worth {
+                        continue;
+                    }
                     let piece = work.layout.piece_at(ask.span.offset).filter(|piece| me.has(*piece));
                     let assembly = piece.and_then(|piece| work.active.get(&piece).map(|assembly| (piece, assembly)));
                     let Some((piece, assembly)) = assembly.filter(|(_, assembly)| assembly.sole.is_none()) else {
@@ -161,7 +176,7 @@ impl Download {
                     };
                     let block = assembly.block_at(ask.span.offset);
                     let (askers, asked_me) = assembly.askers(block, id);
-                    let copy = endgame || position == 0;
+                    let copy = endgame || begun;
                     if asked_me || assembly.is_here(block) || (copy && askers >= limits::ENDGAME_COPIES) {
                         continue;
                     }
