@@ -241,7 +241,8 @@ impl World {
                 let description = if peer < HONEST { &*TRUTH } else { &*FALSEHOOD };
                 if let Some(states) = description.states_bytes(first, count) {
                     // Answered at once: the order of frames on one stream is not the fuzzer's choice.
-                    self.machine.handle(self.now, Input::Frame { source, frame: ServerFrame::States { first, states } });
+                    self.machine
+                        .handle(self.now, Input::Frame { source, frame: ServerFrame::States { first, states } });
                 }
             }
             ClientFrame::Hello { .. } => {}
