@@ -1,8 +1,8 @@
 //! The plain records that operations take and return, serialised the same way for every binding.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::base::ids::FileHash;
 use crate::discovery::candidate::host_and_port;
@@ -14,7 +14,8 @@ pub use crate::transfer::driver::order::ProgressFn;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FileInfo {
-    /// Where it is.
+    /// Where it is. In JSON, bytes that are not UTF-8 are shown as U+FFFD.
+    #[serde(serialize_with = "lossy")]
     pub path: PathBuf,
     /// Its SHA-256.
     pub hash: FileHash,
@@ -76,7 +77,8 @@ pub struct PeerStats {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DownloadResult {
-    /// Where the file is.
+    /// Where the file is. In JSON, bytes that are not UTF-8 are shown as U+FFFD.
+    #[serde(serialize_with = "lossy")]
     pub path: PathBuf,
     /// Its SHA-256, proven.
     pub hash: FileHash,
@@ -92,6 +94,10 @@ pub struct DownloadResult {
     pub peers: std::collections::BTreeMap<String, PeerStats>,
 }
 
+fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
+}
+
 impl From<&Candidate> for DiscoveredPeer {
     fn from(candidate: &Candidate) -> Self {
         let (address, port) = candidate.addresses.iter().find_map(|text| host_and_port(text)).unwrap_or_default();
@@ -103,5 +109,20 @@ impl From<&Candidate> for DiscoveredPeer {
             source: candidate.source.name().to_owned(),
             confidence: candidate.confidence,
         }
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_that_are_not_text_are_shown() {
+        use std::os::unix::ffi::OsStrExt;
+
+        let path = PathBuf::from(std::ffi::OsStr::from_bytes(b"a\xff.bin"));
+        let info = FileInfo { path, hash: FileHash::of(b""), size: 0, content_id: None };
+        let shown = serde_json::to_value(&info).expect("serialises");
+        assert_eq!(shown["path"], "a\u{fffd}.bin");
     }
 }
