@@ -60,6 +60,28 @@ fn quick_start_in_node() {
     fetches("js", command);
 }
 
+#[test]
+#[ignore = "needs what bindings-swift/kotlin/test.sh installs and compiles; .ci/test runs it after that"]
+fn quick_start_in_kotlin() {
+    let folder = directory();
+    std::fs::write(folder.path().join("Fetch.kt"), snippet("kotlin")).expect("writable");
+    // The compiler and the compiled binding are where `test.sh` has put them.
+    let script = r#"
+        cache=${DIG_NAT_KOTLIN_CACHE:-$HOME/.cache/dig-nat/kotlin}
+        jna=${JNA_JAR:-/usr/share/java/jna.jar}
+        binding=$(ls -td "$cache"/classes-* | head -n 1)
+        jars=$(find "$cache" -path '*/kotlin-compiler*/lib' -type d | sort | tail -n 1)
+        classpath="$binding:$jna:$jars/kotlinx-coroutines-core-jvm.jar"
+        java -cp "$jars/*" org.jetbrains.kotlin.cli.jvm.K2JVMCompiler -nowarn -no-reflect -kotlin-home "$jars/.." \
+            -classpath "$classpath" -d "$1" "$1/Fetch.kt" >&2
+        exec java -cp "$1:$classpath:$jars/kotlin-stdlib.jar" -Djna.library.path="$2" FetchKt "$3"
+    "#;
+    let libraries = Path::new(PROGRAM).parent().expect("the program lies in the build folder");
+    let mut command = Command::new("sh");
+    command.args(["-euc", script, "sh"]).arg(folder.path()).arg(libraries);
+    fetches("kotlin", command);
+}
+
 /// Shares a file, runs a program with its hash in an empty directory, and checks that the file is there afterwards.
 fn fetches(language: &str, mut program: Command) {
     let (source, target) = (directory(), directory());
