@@ -1158,7 +1158,7 @@ enum DigNatStatus dig_nat_runtime_new(uint32_t worker_threads,
 
 /**
  * Cancels every task, delivers every outstanding completion, and ends the threads: when it returns, no callback runs
- * or will run. Waits up to 10 seconds for operations that wind up. Objects made from the runtime stay valid handles
+ * or will run. Waits up to 10 seconds for operations that wind up, and for a callback that is running. Objects made from the runtime stay valid handles
  * and answer with DIG_NAT_STATUS_INVALID_STATE; they still have to be freed. Called inside a callback it returns at
  * once and does all this in the background. NULL is fine.
  */

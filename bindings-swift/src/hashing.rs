@@ -8,7 +8,6 @@ use crate::errors::{DigNatError, Result};
 
 /// SHA-256 of bytes, in hex.
 #[uniffi::export]
-#[allow(clippy::needless_pass_by_value, reason = "foreign code hands over its own copy")]
 pub fn calculate_sha256(data: Vec<u8>) -> String {
     api::calculate_sha256(&data).to_string()
 }

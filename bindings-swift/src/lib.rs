@@ -7,6 +7,8 @@
 //! All work runs on two threads of this library (`engine`); the futures that UniFFI hands to the foreign side only
 //! wait for it, so they run on any executor.
 
+#![allow(clippy::needless_pass_by_value, reason = "foreign code hands over its own copies")]
+
 mod download;
 mod engine;
 mod errors;

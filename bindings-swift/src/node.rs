@@ -165,7 +165,6 @@ impl LightNode {
 
     /// Remembers a peer (`host:port`, multiaddr or peer id) for all searches, or for those for `key`.
     #[uniffi::method(default(key = None))]
-    #[allow(clippy::needless_pass_by_value, reason = "foreign code hands over its own copy")]
     pub fn add_peer(&self, peer: String, key: Option<String>) -> std::result::Result<(), DigNatError> {
         let key = key.as_deref().map(parse).transpose()?;
         let _inside = engine::engine()?.enter();

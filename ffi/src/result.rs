@@ -85,36 +85,36 @@ impl Record {
     }
 
     pub(crate) fn hash(hash: FileHash) -> Self {
-        Self { hash: some(hash), ..Self::of(&hash) }
+        Self { hash: Some(shown(hash)), ..Self::of(&hash) }
     }
 
     pub(crate) fn text(text: &str) -> Self {
-        Self { text: some(text), ..Self::of(&text) }
+        Self { text: Some(shown(text)), ..Self::of(&text) }
     }
 
     pub(crate) fn file(file: &FileInfo) -> Self {
         Self {
-            path: some(file.path.display()),
-            hash: some(file.hash),
+            path: Some(shown(file.path.display())),
+            hash: Some(shown(file.hash)),
             size: file.size,
-            content_id: file.content_id.as_ref().and_then(some),
-            name: file.path.file_name().map(Path::new).and_then(|name| some(name.display())),
+            content_id: file.content_id.as_ref().map(shown),
+            name: file.path.file_name().map(Path::new).map(|name| shown(name.display())),
             ..Self::of(file)
         }
     }
 
     pub(crate) fn remote(file: &RemoteFile) -> Self {
-        Self { hash: some(file.hash), size: file.size, name: file.name.as_ref().and_then(some), ..Self::of(file) }
+        Self { hash: Some(shown(file.hash)), size: file.size, name: file.name.as_ref().map(shown), ..Self::of(file) }
     }
 
     pub(crate) fn download(file: &DownloadResult) -> Self {
-        Self { path: some(file.path.display()), hash: some(file.hash), size: file.size, ..Self::of(file) }
+        Self { path: Some(shown(file.path.display())), hash: Some(shown(file.hash)), size: file.size, ..Self::of(file) }
     }
 
     pub(crate) fn peer(peer: &DiscoveredPeer) -> Self {
         Self {
-            peer: some(&peer.id),
-            address: some(&peer.address),
+            peer: Some(shown(&peer.id)),
+            address: Some(shown(&peer.address)),
             port: peer.port,
             items: peer.addresses.iter().map(|address| Arc::new(Self::text(address))).collect(),
             ..Self::of(peer)
@@ -124,7 +124,12 @@ impl Record {
     pub(crate) fn connection(connection: Arc<ConnectionObject>) -> Self {
         let (peer, address) = connection.names();
         let json = serde_json::json!({ "peer": peer, "address": address });
-        Self { peer: some(peer), address: some(address), connection: Mutex::new(Some(connection)), ..Self::of(&json) }
+        Self {
+            peer: Some(shown(peer)),
+            address: Some(shown(address)),
+            connection: Mutex::new(Some(connection)),
+            ..Self::of(&json)
+        }
     }
 
     /// A message; `None` is the end of the connection.
@@ -132,7 +137,7 @@ impl Record {
         let Some(message) = message else { return Self::nothing() };
         let json = serde_json::json!({ "kind": message.kind, "text": message.text, "bytes": message.data.len() });
         Self {
-            name: some(&message.kind),
+            name: Some(shown(&message.kind)),
             size: message.data.len() as u64,
             flag: message.text,
             message: Some(message),
@@ -158,9 +163,10 @@ pub(crate) unsafe fn give(out: *mut *mut DigNatResult, record: Record) {
     unsafe { out.write(handles::put(Arc::new(ResultObject::new(Arc::new(record))))) };
 }
 
-#[allow(clippy::needless_pass_by_value, reason = "display adapters and numbers are made for the call")]
-fn some(text: impl ToString) -> Option<CString> {
-    Some(c_string(text.to_string()))
+/// The text form of something. By value, because display adapters and numbers are made for the call.
+#[allow(clippy::needless_pass_by_value, reason = "see above")]
+fn shown(text: impl ToString) -> CString {
+    c_string(text.to_string())
 }
 
 /// The whole result as JSON: an object, an array, "true", "false", or "null" for an operation without a result. Belongs

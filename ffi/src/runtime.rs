@@ -117,7 +117,9 @@ impl Runtime {
             tasks.closed = true;
             tasks.running.values().cloned().collect()
         };
-        running.iter().for_each(|task| task.cancel());
+        for task in running {
+            task.cancel();
+        }
         let deadline = Instant::now() + WIND_UP;
         let mut tasks = self.tasks();
         while !tasks.running.is_empty() {
@@ -200,7 +202,7 @@ pub unsafe extern "C" fn dig_nat_runtime_new(
 }
 
 /// Cancels every task, delivers every outstanding completion, and ends the threads: when it returns, no callback runs
-/// or will run. Waits up to 10 seconds for operations that wind up. Objects made from the runtime stay valid handles
+/// or will run. Waits up to 10 seconds for operations that wind up, and for a callback that is running. Objects made from the runtime stay valid handles
 /// and answer with DIG_NAT_STATUS_INVALID_STATE; they still have to be freed. Called inside a callback it returns at
 /// once and does all this in the background. NULL is fine.
 #[unsafe(no_mangle)]

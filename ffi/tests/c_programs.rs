@@ -174,6 +174,18 @@ fn an_installed_library_is_found_by_pkg_config() {
     run_it.env("LD_LIBRARY_PATH", prefix.join("lib")).arg(dir.path());
     assert_eq!(succeed(run_it), "ok\n");
 
+    // The makefile of the examples finds it the same way.
+    let examples = dir.path().join("examples");
+    std::fs::create_dir(&examples).expect("a temporary folder is writable");
+    for name in ["Makefile", "host.c", "client.c"] {
+        std::fs::copy(crate_dir().join("examples").join(name), examples.join(name)).expect("copied");
+    }
+    let mut make = Command::new("make");
+    make.env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig")).arg("-C").arg(&examples);
+    make.arg(format!("CFLAGS={}", C_FLAGS.join(" ")));
+    succeed(make);
+    assert!(examples.join("host").exists() && examples.join("client").exists());
+
     // The static library needs exactly what the .pc file says.
     let program = dir.path().join("static");
     let mut cc = Command::new("gcc");

@@ -1,16 +1,17 @@
-//! The header: generated from the crate, committed, complete, and equal to core's tables.
-//! `DIG_NAT_UPDATE=1 cargo test -p dig-nat-ffi --test header` writes it anew.
+//! The header: generated from the crate, committed, complete, and equal to core's tables; and the list of symbols, from
+//! which none may vanish. `DIG_NAT_UPDATE=1 cargo test -p dig-nat-ffi --test header` writes the header anew and adds new
+//! symbols; what is gone from the interface has to be taken off the list by hand, knowing that programs break.
+
+mod support;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::process::Command;
 
 use dig_nat_core::ErrorKind;
 use dig_nat_core::api::manifest;
-
-fn crate_dir() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
+use support::{crate_dir, library_dir, succeed};
 
 fn header_path() -> PathBuf {
     crate_dir().join("../include/dig_nat.h")
@@ -128,6 +129,42 @@ fn everything_in_the_header_is_documented_and_prefixed() {
         }
     }
     assert!(functions > 80, "the search found only {functions} functions");
+}
+
+#[test]
+fn header_library_and_symbol_list_agree() {
+    let header = committed();
+    let declared: BTreeSet<String> = header
+        .lines()
+        .filter(|line| !line.starts_with([' ', '/', '#']))
+        .filter_map(|line| line.split('(').next()?.rsplit([' ', '*']).next())
+        .filter(|name| name.starts_with("dig_nat_"))
+        .map(str::to_owned)
+        .collect();
+    let mut nm = Command::new("nm");
+    nm.args(["-D", "--defined-only"]).arg(library_dir().join("libdig_nat.so"));
+    let exported: BTreeSet<String> = succeed(nm)
+        .lines()
+        .filter_map(|line| line.split_whitespace().last())
+        .filter(|name| name.starts_with("dig_nat_"))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(declared, exported);
+
+    let path = crate_dir().join("symbols.txt");
+    let mut list = std::fs::read_to_string(&path).expect("symbols.txt is committed");
+    let listed = |list: &str| -> BTreeSet<String> {
+        let lines = list.lines().filter(|line| !line.starts_with('#'));
+        lines.filter_map(|line| line.split_whitespace().nth(1)).map(str::to_owned).collect()
+    };
+    if std::env::var_os("DIG_NAT_UPDATE").is_some() {
+        let new: Vec<String> = exported.difference(&listed(&list)).cloned().collect();
+        for name in new {
+            writeln!(list, "{} {name}", env!("CARGO_PKG_VERSION")).expect("a String takes everything");
+        }
+        std::fs::write(&path, &list).expect("ffi/ is writable");
+    }
+    assert_eq!(listed(&list), exported, "symbols.txt; run with DIG_NAT_UPDATE=1 to add new ones");
 }
 
 fn struct_fields(header: &str, name: &str) -> Vec<String> {

@@ -44,7 +44,7 @@ pub fn succeed(mut command: Command, deadline: Duration) -> String {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = command.spawn().unwrap_or_else(|error| panic!("{shown}: {error}"));
     let id = child.id().to_string();
-    let (ended, watch) = std::sync::mpsc::channel::<()>();
+    let (ended, watch) = std::sync::mpsc::sync_channel::<()>(1);
     let started = Instant::now();
     let watchdog = std::thread::spawn(move || {
         if watch.recv_timeout(deadline).is_err_and(|error| error == std::sync::mpsc::RecvTimeoutError::Timeout) {

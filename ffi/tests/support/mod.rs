@@ -1,6 +1,8 @@
 //! Compiling C against the built library and running programs with a deadline.
 //! Not here: what is tested.
 
+#![allow(dead_code, reason = "each test uses its part")]
+
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -104,7 +106,7 @@ impl Host {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("the host starts");
         let stdout = BufReader::new(child.stdout.take().expect("piped"));
-        let (send, lines) = mpsc::channel();
+        let (send, lines) = mpsc::sync_channel(64);
         std::thread::spawn(move || {
             for line in stdout.lines().map_while(Result::ok) {
                 if send.send(line).is_err() {
