@@ -46,7 +46,7 @@ pub fn run(from: &Path, to: &Path) -> Figures {
     let seconds = started.elapsed().as_secs_f64();
     let cpu_seconds = measure::cpu_seconds("self").expect("/proc is there") - cpu_before;
     assert_eq!(sender.join().expect("sent"), (), "the sender ends");
-    assert_eq!(hash, <[u8; 32]>::from(*dig_nat_tests::files::sha256(from).as_bytes()), "the copy differs");
+    assert_eq!(hash, *dig_nat_tests::files::sha256(from).as_bytes(), "the copy differs");
     Figures { mb_per_second: size as f64 / 1e6 / seconds, cpu_seconds }
 }
 
@@ -81,7 +81,9 @@ fn receive(mut stream: &TcpStream, mut target: File, size: u64) -> [u8; 32] {
     let (sender, batches) = mpsc::sync_channel::<Vec<u8>>(AHEAD);
     let hashing = std::thread::spawn(move || {
         let mut hasher = Sha256::new();
-        batches.into_iter().for_each(|batch| hasher.update(batch));
+        for batch in batches {
+            hasher.update(batch);
+        }
         hasher.finalize().into()
     });
     let key = key();
