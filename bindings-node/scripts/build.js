@@ -1,5 +1,6 @@
 'use strict';
-// Builds the engine with cargo and puts it beside package.json as dig_nat.node. `--release` builds it optimised.
+// Builds the engine with cargo and puts it beside package.json as dig_nat.node. `--release` builds it optimised; further
+// arguments go to cargo.
 
 const { spawnSync } = require('child_process');
 const fs = require('fs');
@@ -10,7 +11,7 @@ const release = process.argv.includes('--release');
 const profile = release ? 'release' : 'debug';
 const names = { win32: 'dig_nat_node.dll', darwin: 'libdig_nat_node.dylib' };
 
-const cargo = spawnSync('cargo', ['build', '-p', 'dig-nat-node', ...(release ? ['--release'] : [])], {
+const cargo = spawnSync('cargo', ['build', '-p', 'dig-nat-node', ...process.argv.slice(2)], {
   cwd: root,
   stdio: 'inherit',
 });

@@ -13,11 +13,12 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     let (prefix, decimal) = match unit.trim().to_ascii_lowercase().as_str() {
         "" | "b" => (0, false),
         unit => {
-            let prefix = "kmgtp".find(&unit[..1]).ok_or_else(|| format!("'{unit}' is not a unit of bytes"))?;
+            let unknown = || format!("'{unit}' is not a unit of bytes");
+            let prefix = unit.get(..1).and_then(|letter| "kmgtp".find(letter)).ok_or_else(unknown)?;
             match &unit[1..] {
                 "" | "ib" => (prefix + 1, false),
                 "b" => (prefix + 1, true),
-                _ => return Err(format!("'{unit}' is not a unit of bytes")),
+                _ => return Err(unknown()),
             }
         }
     };

@@ -18,7 +18,7 @@ use crate::base::options::{ClientOptions, FindOptions, FromJson, HostOptions, No
 use crate::discovery::local::LocalConfig;
 use crate::discovery::manager::{DiscoveryConfig, EventSink, PeerDiscovery};
 use crate::discovery::source::{Candidate, SourceKind};
-use crate::fabric::{Fabric, FabricConfig, FabricEvent, FabricEvents, Identity, Incoming};
+use crate::fabric::{Fabric, FabricConfig, FabricEvent, FabricEvents, Identity, Incoming, check_target};
 use crate::store::atomic;
 use crate::store::hash_cache::HashCache;
 use crate::transfer::driver::clock::Clock;
@@ -303,9 +303,7 @@ impl Node {
     }
 
     pub(crate) fn add_peer(&self, peer: &str, key: Option<ContentKey>) -> Result<()> {
-        if peer.is_empty() {
-            return Err(Error::invalid("peer", "must be host:port, a multiaddr or a peer id"));
-        }
+        check_target(peer).map_err(|error| Error::with_source(ErrorKind::InvalidArgument, "peer", error))?;
         let candidate = Candidate::new(None, vec![peer.to_owned()], SourceKind::Manual);
         if let Some(running) = self.running() {
             running.engine.discovery.add_manual(candidate.clone(), key.as_ref());

@@ -167,6 +167,12 @@ impl FabricEvents {
     }
 }
 
+/// Checks that a text names a peer that can be dialled: `host:port`, a multiaddr or a peer id.
+/// `InvalidArgument` says what is wrong with it.
+pub fn check_target(text: &str) -> Result<()> {
+    address::parse(text).map(|_| ())
+}
+
 /// Where to open a stream: on one link, or on the best link to a peer.
 #[derive(Clone, Copy, Debug)]
 pub enum OpenOn<'a> {

@@ -4,6 +4,8 @@
 //! One task owns the machine's loop; one small task per socket reads packets into a bounded queue. Announcing and
 //! searching change the machine under a lock that is never held across a wait.
 
+mod sockets;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,11 +17,11 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::sockets::{Addresses, Place};
 use super::LocalConfig;
 use super::link::Link;
 use super::machine::{Machine, Output};
 use super::responder::Identity;
-use super::sockets::{self, Addresses, Place};
 use crate::base::error::{Error, Result};
 use crate::base::ids::FileHash;
 use crate::base::limits;

@@ -20,7 +20,6 @@ pub mod responder;
 pub mod searches;
 
 mod driver;
-mod sockets;
 
 use std::sync::Arc;
 

@@ -253,7 +253,10 @@ impl Download {
                 None
             }
             // A partial peer that has corrected its description, or a host that shares a new version.
-            GoneReason::Changed => Some(Duration::from_secs(2)),
+            GoneReason::Changed => {
+                self.unknowing += 1;
+                Some(Duration::from_secs(2))
+            }
             GoneReason::Busy => Some(limits::CHOKE_INTERVAL),
         };
         self.close(now, id, retry);

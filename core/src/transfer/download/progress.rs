@@ -43,7 +43,7 @@ impl Download {
             );
         }
         if self.unknowing > 0 {
-            return (ErrorKind::ContentNotFound, format!("{key}: none of the {} peers asked has it", self.unknowing));
+            return (ErrorKind::ContentNotFound, format!("{key}: the peers that were asked do not have it"));
         }
         (ErrorKind::NoPeers, format!("{key}: no source was found"))
     }

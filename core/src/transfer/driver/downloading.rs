@@ -21,7 +21,7 @@ use crate::base::ids::{ContentKey, FileHash, PeerId};
 use crate::base::limits;
 use crate::content::description::Description;
 use crate::discovery::source::{Candidate, SourceKind};
-use crate::fabric::Link;
+use crate::fabric::{Link, check_target};
 use crate::store::names;
 use crate::store::part_file::PartFile;
 use crate::transfer::download::{CheckId, Download, DownloadConfig, Input, Output, SourceId};
@@ -29,9 +29,12 @@ use crate::wire::transfer::{ClientFrame, GoneReason, ServerFrame};
 
 /// Runs a download to its end. Cancelling leaves a part file that the next run for the same target continues.
 ///
-/// Errors: `NoPeers`, `ContentNotFound` or `VerificationFailed` when nobody (honest) was found in time, `Cancelled`,
+/// Errors: `InvalidArgument` for a given peer that cannot be an address, `NoPeers`, `ContentNotFound` or `VerificationFailed` when nobody (honest) was found in time, `Cancelled`,
 /// and the errors of the part file (`DiskFull`, `FileNotFound`, `PermissionDenied`, `FileBusy`).
 pub async fn run(engine: Engine, order: Order, cancel: CancellationToken) -> Result<Outcome> {
+    for peer in &order.peers {
+        check_target(peer).map_err(|error| Error::with_source(ErrorKind::InvalidArgument, "peers", error))?;
+    }
     let mut run = Run::new(engine, order);
     run.report();
     let result = run.drive(&cancel).await;
@@ -313,7 +316,12 @@ impl Run {
             return Ok(());
         }
         let (kind, message) = self.machine.verdict();
-        Err(match self.last_error.take() {
+        let cause = self.last_error.take().or_else(|| {
+            let dialled: Vec<_> = self.sources.values().map(|active| active.candidate.label()).collect();
+            let text = format!("{} did not answer in time", dialled.join(", "));
+            (!dialled.is_empty()).then(|| Error::new(ErrorKind::PeerUnreachable, text))
+        });
+        Err(match cause {
             Some(cause) => Error::with_source(kind, message, cause),
             None => Error::new(kind, message),
         })

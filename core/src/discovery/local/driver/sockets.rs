@@ -1,5 +1,5 @@
 //! Interfaces and their multicast sockets, one per interface and address family.
-//! Not here: tasks and packets ([`driver`](super::driver)).
+//! Not here: tasks and packets ([`driver`](super)).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,7 +9,7 @@ use if_addrs::{IfAddr, IfOperStatus, Interface};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 
-use super::MDNS_PORT;
+use super::super::MDNS_PORT;
 use crate::base::error::{Error, Result};
 
 /// The group in IPv4 (RFC 6762 section 3).
