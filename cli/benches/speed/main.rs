@@ -193,10 +193,10 @@ fn hashing() -> Value {
     let mut times = Vec::new();
     for _ in 0..2 {
         let started = Instant::now();
-        let mut host = Host::share(&[source.path()], &["--state", &state]);
+        let host = Host::share(&[source.path()], &["--state", &state]);
         times.push(started.elapsed());
         host.process.interrupt();
-        host.process.wait_for("stopped", LIMIT);
+        host.process.end(LIMIT);
     }
     json!({
         "files": FILES,
