@@ -28,6 +28,7 @@ async def test_events_of_a_life(sample):
     assert all(peer_id in address for address in started.addresses) and started.addresses
     added = next(event for event in seen if isinstance(event, events.FileAddedEvent))
     assert (added.hash, added.path, added.size) == (shared.hash, shared.path, len(shared.data))
+    assert added.content_id == "name"
     assert events.FileRemovedEvent(shared.hash, shared.path) in seen
     assert seen[-1] == events.StoppedEvent(), "the stream ends after the end"
     assert not any(isinstance(event, events.UnknownEvent) for event in seen)

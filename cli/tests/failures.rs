@@ -181,6 +181,40 @@ fn a_full_disk_is_told_before_and_the_download_goes_on_when_there_is_room() {
     assert!(has(format!("sum {hash} ")), "{ended:#?}");
 }
 
+#[test]
+fn a_disk_that_fills_up_meanwhile_ends_the_download_which_goes_on_when_there_is_room() {
+    if !can_mount() {
+        assert!(std::env::var_os("CI").is_none(), "CI must be able to mount a tmpfs in a namespace of its own");
+        eprintln!("NOT TESTED: a disk that fills up. It takes root and unshare(1) to mount a small tmpfs.");
+        return;
+    }
+    let source = directory();
+    let file = source.path().join("a.bin");
+    let hash = files::random_file(&file, 12 << 20, 8).to_string();
+    let host = Host::share_with(&[&file], &["--no-local", "--upload-limit", "4MB"]);
+    let mount = directory();
+    // 16 MiB are enough for the file, until something else takes what is left of them.
+    let script = r#"
+        mount -t tmpfs -o size=16m tmpfs "$1"
+        "$2" get "$3" --no-local --json --peer "$4" -o "$1/x" &
+        until [ "$(du -sk "$1" | cut -f 1)" -gt 1000 ]; do sleep 0.05; done
+        head -c 16m /dev/zero >"$1/else" 2>/dev/null
+        wait $!; echo "\"first $?\""
+        rm "$1/else"
+        "$2" get "$3" --no-local --json --peer "$4" -o "$1/x" || exit
+        sha256sum "$1/x" | sed 's/\(.*\) .*/"sum \1"/'
+    "#;
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", script, "sh"]).arg(mount.path()).args([PROGRAM, &hash, &host.address]);
+    let ended = DigNat::spawn(command).end(SOON);
+    let has = |text: String| ended.lines.contains(&text.into());
+    assert!(has("first 5".into()), "{ended:#?}");
+    assert_eq!(ended.line("error")["code"], "ERR_DISK_FULL");
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    assert!(has(format!("sum {hash} ")), "{ended:#?}");
+    assert!(ended.line("result")["resumedBytes"].as_u64().expect("a number") > 500_000, "{ended:#?}");
+}
+
 fn can_mount() -> bool {
     Command::new("unshare").args(["-m", "true"]).output().is_ok_and(|output| output.status.success())
 }

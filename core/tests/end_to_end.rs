@@ -112,10 +112,19 @@ async fn found_on_the_local_network_by_hash_and_by_content_id() {
     let path = file(dir.path(), "film.bin", &content);
     let host = FileHost::new(local_node(), HostOptions::default()).expect("valid options");
     host.start().await.expect("start");
+    let mut events = host.subscribe();
     let id = format!("my film {}", host.port());
     let options = AddFileOptions { content_id: Some(id.clone()) };
     let info = host.add_file(&path, options).await.expect("share");
     assert_eq!(host.hash_for_content(&id), Some(info.hash));
+    let added = async {
+        loop {
+            if let Event::FileAdded { content_id, .. } = events.next().await.expect("the host lives") {
+                return content_id;
+            }
+        }
+    };
+    assert_eq!(within(added).await, Some(id.clone()));
     let client = FileClient::new(local_node(), ClientOptions::default()).expect("valid options");
     for (number, key) in [ContentKey::Hash(info.hash), id.parse().expect("a content id")].into_iter().enumerate() {
         let out = dir.path().join(format!("out{number}"));

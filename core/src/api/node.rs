@@ -96,8 +96,8 @@ impl Node {
         })
     }
 
-    /// Opens the port, starts discovery and serving, then shares the configured directory. Idempotent. If it fails or
-    /// is cancelled half way, nothing is left running.
+    /// Opens the port, starts discovery and serving, then shares the configured directory. Idempotent. If it fails,
+    /// nothing is left running; dropped while it hashes, the node runs and [`stop`](Self::stop) ends it.
     pub(crate) async fn start(&self) -> Result<()> {
         let mut stopped = self.inner.lifecycle.lock().await;
         if self.running().is_some() {

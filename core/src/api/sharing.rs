@@ -26,11 +26,11 @@ impl Node {
         let node = self.clone();
         Task::spawn(async move |cancel| {
             options.validate()?;
-            let mut shared = node.share(vec![path], &cancel).await?;
+            let content_id = options.content_id;
+            let mut shared = node.share(vec![path], content_id.as_deref(), &cancel).await?;
             let (_, result) = shared.pop().ok_or_else(|| Error::new(ErrorKind::Internal, "a file was not hashed"))?;
             let mut info = result?;
-            if let Some(id) = options.content_id {
-                node.add_content_mapping(&id, info.hash)?;
+            if let Some(id) = content_id {
                 node.announce(ContentKey::Id(id.as_str().into())).await;
                 info.content_id = Some(id);
             }
@@ -44,7 +44,7 @@ impl Node {
             let state: Vec<PathBuf> = node.inner.node.state_dir().into_iter().collect();
             let files = node.inner.workers.run(move || directory::scan_without(&path, &state)).await??;
             let mut shared = Vec::with_capacity(files.len());
-            for (_, result) in node.share(files, &cancel).await? {
+            for (_, result) in node.share(files, None, &cancel).await? {
                 match result {
                     Ok(info) => shared.push(info),
                     Err(error) => node.warn(&error),
@@ -54,8 +54,13 @@ impl Node {
         })
     }
 
-    /// Hashes files and puts them into the library, in the given order.
-    async fn share(&self, paths: Vec<PathBuf>, cancel: &CancellationToken) -> Result<Vec<(PathBuf, Result<FileInfo>)>> {
+    /// Hashes files and puts them into the library, in the given order, under the content id if there is one.
+    async fn share(
+        &self,
+        paths: Vec<PathBuf>,
+        content_id: Option<&str>,
+        cancel: &CancellationToken,
+    ) -> Result<Vec<(PathBuf, Result<FileInfo>)>> {
         let cache = self.cache();
         let stop = Arc::new(AtomicBool::new(false));
         let (events, flag) = (self.inner.events.clone(), Arc::clone(&stop));
@@ -87,7 +92,7 @@ impl Node {
                     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
                     let name = if name.len() > limits::MAX_FILE_NAME_BYTES { String::new() } else { name };
                     let bytes = ByteSource::File { path: path.clone(), fingerprint };
-                    self.put(Arc::new(Entry::complete(description, name, bytes))).await
+                    self.put(Arc::new(Entry::complete(description, name, bytes)), content_id).await
                 }
                 Err(error) => Err(error),
             };
@@ -96,7 +101,11 @@ impl Node {
         Ok(shared)
     }
 
-    async fn put(&self, entry: Arc<Entry>) -> Result<FileInfo> {
+    async fn put(&self, entry: Arc<Entry>, content_id: Option<&str>) -> Result<FileInfo> {
+        // First, so that a bad id shares nothing.
+        if let Some(id) = content_id {
+            self.add_content_mapping(id, entry.description.hash())?;
+        }
         self.inner.library.insert(Arc::clone(&entry))?;
         let info = self.info(&entry);
         self.announce(ContentKey::Hash(info.hash)).await;

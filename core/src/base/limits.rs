@@ -282,3 +282,11 @@ pub const INBOUND_CONNECTIONS: usize = 64;
 /// Failed dials in a row after which a discovered peer is forgotten; peers named by the user are dialled again until
 /// the download gives up.
 pub const MAX_REDIALS: u32 = 5;
+/// A peer that takes not a byte of what is written to it for so long is given up. A block held back by a download limit
+/// of 1 kB/s takes two minutes.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+/// A download to which no source sent anything for so long ends. Waiting for a turn at a crowded host is normal: with
+/// 64 waiting and 4 slots it takes about five minutes.
+pub const STARVATION_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+/// Peers whose part one download reports: far more than a person reads, and a bound against invented peers.
+pub const MAX_PEER_RECORDS: usize = 4 * MAX_CANDIDATES_PER_DOWNLOAD;

@@ -1,10 +1,10 @@
 //! Asks peers what they say of a file, without downloading it.
 
-use tokio::sync::mpsc;
+use bytes::BytesMut;
 use tokio::task::JoinSet;
 
-use super::candidates::Candidates;
-use super::frames::{FromServer, read_from_server};
+use super::candidates::{Candidates, next_candidate};
+use super::frames::{self, FromServer, read_from_server};
 use super::order::{Engine, Order};
 use super::source::reach;
 use crate::base::error::{Error, ErrorKind, Result};
@@ -12,9 +12,6 @@ use crate::base::ids::ContentKey;
 use crate::base::limits;
 use crate::discovery::source::{Candidate, SourceKind};
 use crate::wire::transfer::{ClientFrame, Info, PROTOCOL, ServerFrame};
-
-use bytes::BytesMut;
-use futures::AsyncWriteExt;
 
 /// The first answer of any peer, within the order's timeout. What is said is not proven.
 pub async fn ask(engine: &Engine, order: &Order) -> Result<Info> {
@@ -41,7 +38,7 @@ pub async fn ask(engine: &Engine, order: &Order) -> Result<Info> {
                     Ok(Err(error)) => last_error = Some(error),
                     Err(error) => return Err(Error::with_source(ErrorKind::Internal, "a question failed to run", error)),
                 },
-                candidate = next(&mut search) => match candidate {
+                candidate = next_candidate(&mut search) => match candidate {
                     Some(candidate) => candidates.add(candidate),
                     None => search = None,
                 },
@@ -54,11 +51,10 @@ pub async fn ask(engine: &Engine, order: &Order) -> Result<Info> {
 async fn ask_one(engine: Engine, candidate: Candidate, key: ContentKey, timeout: std::time::Duration) -> Result<Info> {
     let link = reach(&engine.fabric, &candidate, timeout).await?;
     let mut stream = engine.fabric.open(&link, PROTOCOL).await?;
-    let broken = |error| Error::with_source(ErrorKind::ConnectionClosed, "the transfer stream broke", error);
     let mut hello = BytesMut::new();
     ClientFrame::Hello { key: key.clone(), serves: false }.encode(&mut hello);
-    stream.write_all(&hello).await.map_err(broken)?;
-    stream.flush().await.map_err(broken)?;
+    frames::write(&mut stream, &hello).await?;
+    frames::flush(&mut stream).await?;
     let answer =
         tokio::time::timeout(limits::HANDSHAKE_TIMEOUT, read_from_server(&mut stream, |_| std::future::ready(())));
     let answer =
@@ -74,13 +70,6 @@ async fn ask_one(engine: Engine, candidate: Candidate, key: ContentKey, timeout:
             Err(Error::new(ErrorKind::ContentNotFound, format!("{} does not have it", link.peer)))
         }
         _ => Err(Error::new(ErrorKind::Protocol, format!("{} gave no answer to HELLO", link.peer))),
-    }
-}
-
-async fn next(search: &mut Option<mpsc::Receiver<Candidate>>) -> Option<Candidate> {
-    match search {
-        Some(search) => search.recv().await,
-        None => std::future::pending().await,
     }
 }
 

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::base::ids::PeerId;
@@ -108,6 +109,14 @@ impl Candidates {
     /// Whether [`end_search`](Self::end_search) was called.
     pub(super) fn search_is_over(&self) -> bool {
         self.search_over
+    }
+}
+
+/// The next candidate of a running search, `None` at its end; waits forever without a search. Cancel safe.
+pub(super) async fn next_candidate(search: &mut Option<mpsc::Receiver<Candidate>>) -> Option<Candidate> {
+    match search {
+        Some(search) => search.recv().await,
+        None => std::future::pending().await,
     }
 }
 

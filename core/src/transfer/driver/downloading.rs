@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::candidates::Candidates;
+use super::candidates::{Candidates, next_candidate};
 use super::clock::sleep_until;
 use super::library::Entry;
 use super::limiter::Limiter;
@@ -63,6 +63,7 @@ struct Run {
     machine: Download,
     started: tokio::time::Instant,
     last_useful: tokio::time::Instant,
+    last_block: tokio::time::Instant,
     candidates: Candidates,
     sources: HashMap<SourceId, Active>,
     tasks: JoinSet<()>,
@@ -107,6 +108,7 @@ impl Run {
             machine,
             started: now,
             last_useful: now,
+            last_block: now,
             candidates,
             sources: HashMap::new(),
             tasks: JoinSet::new(),
@@ -305,7 +307,12 @@ impl Run {
     fn check_hope(&mut self, searching: bool) -> Result<()> {
         if self.sources.values().any(|active| active.claims.is_some()) || !self.checks.is_empty() {
             self.last_useful = tokio::time::Instant::now();
-            return Ok(());
+            if self.last_block.elapsed() < limits::STARVATION_TIMEOUT || !self.checks.is_empty() {
+                return Ok(());
+            }
+            let minutes = limits::STARVATION_TIMEOUT.as_secs() / 60;
+            let text = format!("{}: no source sent anything for {minutes} minutes", self.order.key);
+            return Err(Error::new(ErrorKind::Timeout, text));
         }
         let nobody_left = !searching && self.sources.is_empty() && self.candidates.is_empty();
         let waited = self.last_useful.elapsed();
@@ -334,13 +341,15 @@ impl Run {
             SourceEvent::Opened { link, frames } => {
                 active.frames = Some(frames);
                 let peer = link.peer.to_string();
-                self.records.entry(peer.clone()).or_insert_with(|| Record {
-                    bytes: 0,
-                    connection_type: link.transport.name(),
-                    since: tokio::time::Instant::now(),
-                    active_for: Duration::ZERO,
-                    active: true,
-                });
+                if self.records.len() < limits::MAX_PEER_RECORDS {
+                    self.records.entry(peer.clone()).or_insert_with(|| Record {
+                        bytes: 0,
+                        connection_type: link.transport.name(),
+                        since: tokio::time::Instant::now(),
+                        active_for: Duration::ZERO,
+                        active: true,
+                    });
+                }
                 self.engine.discovery.record_success(&link.peer, Some(&link.address));
                 active.link = Some(link);
                 self.machine.handle(now, Input::SourceOpened { source, peer });
@@ -353,6 +362,7 @@ impl Run {
                 self.machine.handle(now, Input::Frame { source, frame });
             }
             SourceEvent::Block { offset, bytes } => {
+                self.last_block = tokio::time::Instant::now();
                 if let Some(link) = &active.link {
                     let count = bytes.len() as u64;
                     if let Some(record) = self.records.get_mut(link.peer.as_str()) {
@@ -520,12 +530,5 @@ impl Run {
             });
         }
         on_progress(&progress);
-    }
-}
-
-async fn next_candidate(search: &mut Option<mpsc::Receiver<Candidate>>) -> Option<Candidate> {
-    match search {
-        Some(search) => search.recv().await,
-        None => std::future::pending().await,
     }
 }

@@ -2,11 +2,13 @@
 //! Not here: what frames mean.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures::{AsyncRead, AsyncReadExt};
+use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::limits;
 use crate::wire::reader::Malformed;
 use crate::wire::transfer::{self, ClientFrame, ServerFrame};
 
@@ -81,12 +83,49 @@ fn malformed(error: Malformed) -> Error {
     Error::with_source(ErrorKind::Protocol, "a peer sent a frame that is not of the transfer protocol", error)
 }
 
+/// Writes everything, or fails when the peer takes nothing for [`limits::WRITE_TIMEOUT`]: one that asks and does not
+/// read must not hold a stream, its memory and its file open.
+pub async fn write(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> Result<()> {
+    write_within(limits::WRITE_TIMEOUT, stream, bytes).await
+}
+
+async fn write_within(limit: Duration, stream: &mut (impl AsyncWrite + Unpin), mut bytes: &[u8]) -> Result<()> {
+    while !bytes.is_empty() {
+        let written = within(limit, stream.write(bytes)).await?;
+        if written == 0 {
+            return Err(broken(io::ErrorKind::WriteZero.into()));
+        }
+        bytes = &bytes[written..];
+    }
+    Ok(())
+}
+
+/// Hands what was written to the transport, with the deadline of [`write`].
+pub async fn flush(stream: &mut (impl AsyncWrite + Unpin)) -> Result<()> {
+    within(limits::WRITE_TIMEOUT, stream.flush()).await
+}
+
+/// Ends the writing side, with the deadline of [`write`].
+pub async fn close(stream: &mut (impl AsyncWrite + Unpin)) -> Result<()> {
+    within(limits::WRITE_TIMEOUT, stream.close()).await
+}
+
+async fn within<T>(limit: Duration, writing: impl Future<Output = io::Result<T>>) -> Result<T> {
+    match tokio::time::timeout(limit, writing).await {
+        Ok(result) => result.map_err(broken),
+        Err(_) => Err(Error::new(ErrorKind::Timeout, "the peer reads nothing")),
+    }
+}
+
 fn broken(error: io::Error) -> Error {
     Error::with_source(ErrorKind::ConnectionClosed, "the transfer stream broke", error)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
     use futures::io::Cursor;
 
     use super::*;
@@ -100,6 +139,36 @@ mod tests {
         let mut stream = Cursor::new(bytes.to_vec());
         assert_eq!(read_from_client(&mut stream).await.expect("valid"), Some(request));
         assert_eq!(read_from_client(&mut stream).await.expect("valid"), None);
+    }
+
+    /// Takes so many bytes, then nothing more.
+    struct Stuck(usize);
+
+    impl AsyncWrite for Stuck {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            let taken = bytes.len().min(self.0);
+            self.0 -= taken;
+            if taken == 0 { Poll::Pending } else { Poll::Ready(Ok(taken)) }
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_stops_reading_is_given_up() {
+        let mut stuck = Stuck(10);
+        let limit = Duration::from_millis(20);
+        write_within(limit, &mut stuck, &[0; 10]).await.expect("there is room");
+        let started = std::time::Instant::now();
+        let error = write_within(limit, &mut stuck, &[0]).await.expect_err("no room");
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+        assert!(started.elapsed() >= limit);
     }
 
     #[tokio::test]

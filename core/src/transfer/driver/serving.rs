@@ -7,15 +7,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
+use futures::AsyncReadExt;
 use futures::future::BoxFuture;
-use futures::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, broadcast, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::clock::{Clock, sleep_until};
-use super::frames::read_from_client;
+use super::frames::{self, read_from_client};
 use super::library::{Entry, Library, OpenEntry};
 use super::limiter::Limiter;
 use super::workers::Workers;
@@ -230,10 +230,10 @@ enum Next {
 impl Session<'_> {
     async fn run(&mut self, stream: Stream) -> Result<()> {
         let (mut reader, mut writer) = stream.split();
-        let (frames, mut inbox) = mpsc::channel(FRAMES_PER_ROUND);
+        let (received, mut inbox) = mpsc::channel(FRAMES_PER_ROUND);
         let reading = async move {
             while let Some(frame) = read_from_client(&mut reader).await? {
-                if frames.send(frame).await.is_err() {
+                if received.send(frame).await.is_err() {
                     break;
                 }
             }
@@ -284,7 +284,7 @@ impl Session<'_> {
                     self.send_blocks(&mut writer, blocks).await?;
                     continue;
                 }
-                writer.flush().await.map_err(broken)?;
+                frames::flush(&mut writer).await?;
                 let deadline = self.server.clock.deadline(self.machine.next_timeout());
                 tokio::select! {
                     frame = inbox.recv() => match frame {
@@ -300,7 +300,7 @@ impl Session<'_> {
                     () = sleep_until(deadline) => self.machine.handle_timeout(self.server.clock.now()),
                 }
             }
-            writer.close().await.map_err(broken)
+            frames::close(&mut writer).await
         };
         // Whichever side ends first ends the session; a broken read must not outlive a blocked write.
         let mut reading = std::pin::pin!(reading);
@@ -345,7 +345,7 @@ impl Session<'_> {
 
     async fn write_out(&mut self, writer: &mut (impl futures::AsyncWrite + Unpin)) -> Result<()> {
         if !self.out.is_empty() {
-            writer.write_all(&self.out).await.map_err(broken)?;
+            frames::write(writer, &self.out).await?;
             self.out.clear();
         }
         Ok(())
@@ -453,8 +453,8 @@ impl Session<'_> {
             self.server.limiter.pass(&self.peer, bytes.len() as u64).await;
             let mut header = BytesMut::with_capacity(16);
             encode_data_header(&mut header, span.offset, bytes.len());
-            writer.write_all(&header).await.map_err(broken)?;
-            writer.write_all(&bytes).await.map_err(broken)?;
+            frames::write(writer, &header).await?;
+            frames::write(writer, &bytes).await?;
         }
         Ok(())
     }
@@ -499,10 +499,6 @@ async fn next_reason(gone: &mut Option<tokio::sync::watch::Receiver<Option<GoneR
     let reason = reason.unwrap_or(GoneReason::Removed);
     *gone = None;
     reason
-}
-
-fn broken(error: std::io::Error) -> Error {
-    Error::with_source(ErrorKind::ConnectionClosed, "the transfer stream broke", error)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

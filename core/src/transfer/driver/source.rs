@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures::{AsyncReadExt, AsyncWriteExt};
+use futures::AsyncReadExt;
 use tokio::sync::mpsc;
 
-use super::frames::{FromServer, read_from_server};
+use super::frames::{self, FromServer, read_from_server};
 use super::limiter::Limiter;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::ids::ContentKey;
@@ -66,10 +66,10 @@ impl SourceTask {
         let (mut reader, mut writer) = stream.split();
         let mut out = BytesMut::new();
         ClientFrame::Hello { key: self.key.clone(), serves: self.serves }.encode(&mut out);
-        writer.write_all(&out).await.map_err(broken)?;
-        writer.flush().await.map_err(broken)?;
-        let (frames, mut inbox) = mpsc::channel(limits::CONTROL_FRAMES);
-        if self.events.send((self.source, SourceEvent::Opened { link, frames })).await.is_err() {
+        frames::write(&mut writer, &out).await?;
+        frames::flush(&mut writer).await?;
+        let (requests, mut inbox) = mpsc::channel(limits::CONTROL_FRAMES);
+        if self.events.send((self.source, SourceEvent::Opened { link, frames: requests })).await.is_err() {
             return Ok(());
         }
         let reading = async {
@@ -99,11 +99,11 @@ impl SourceTask {
                 while let Ok(frame) = inbox.try_recv() {
                     frame.encode(&mut out);
                 }
-                writer.write_all(&out).await.map_err(broken)?;
-                writer.flush().await.map_err(broken)?;
+                frames::write(&mut writer, &out).await?;
+                frames::flush(&mut writer).await?;
             }
             // The download let go of this source.
-            writer.close().await.map_err(broken)
+            frames::close(&mut writer).await
         };
         tokio::select! {
             result = reading => result,
@@ -126,8 +126,4 @@ pub(super) async fn reach(fabric: &Fabric, candidate: &Candidate, timeout: Durat
         }
     }
     Err(failure.unwrap_or_else(|| Error::new(ErrorKind::PeerUnreachable, "a peer without any address")))
-}
-
-fn broken(error: std::io::Error) -> Error {
-    Error::with_source(ErrorKind::ConnectionClosed, "the transfer stream broke", error)
 }
