@@ -9,11 +9,12 @@
 //! 1. [`base`]: ids, errors, options, events, limits, time, randomness. No I/O.
 //! 2. [`content`]: what a file is (SHA-256 chaining states, pieces, proofs). Pure.
 //!    [`wire`]: bytes to messages and back. Pure.
-//! 3. `store`: disk. Hash cache, part files, resume files, names.
-//! 4. `fabric`: authenticated, encrypted, multiplexed links between peers. The only place that names libp2p.
-//! 5. [`discovery`]: who has what. Pure tables; drivers for the local network.
-//! 6. [`transfer`]: moving bytes. Pure machines for downloading and serving; one driver.
-//! 7. `api`: the facade that Rust programs and all bindings use.
+//! 3. `net`: sockets that several protocols share. `store`: disk. Hash cache, part files, resume files, names.
+//! 4. [`nat`]: becoming reachable and reaching others: STUN, port mapping, hole punching. Pure machines with drivers.
+//! 5. `fabric`: authenticated, encrypted, multiplexed links between peers. The only place that names libp2p.
+//! 6. [`discovery`]: who has what. Pure tables; drivers for the local network.
+//! 7. [`transfer`]: moving bytes. Pure machines for downloading and serving; one driver.
+//! 8. `api`: the facade that Rust programs and all bindings use.
 //!
 //! A *machine* is a plain struct with `handle(now, input)`, `poll() -> Option<output>` and
 //! `next_timeout()`. It owns no socket, clock, task, file or global randomness, so whole swarms run in
@@ -27,6 +28,7 @@
 pub mod base;
 pub mod content;
 pub mod discovery;
+pub mod nat;
 pub mod transfer;
 pub mod wire;
 
@@ -34,6 +36,8 @@ pub mod wire;
 pub mod api;
 #[cfg(feature = "engine")]
 pub mod fabric;
+#[cfg(feature = "engine")]
+pub mod net;
 #[cfg(feature = "engine")]
 pub mod store;
 

@@ -6,15 +6,27 @@ use std::collections::BTreeSet;
 use dig_nat_tests::tree;
 
 /// The ladder of `core/src/lib.rs`, lowest first. Layers of one rung do not use each other.
-const LADDER: &[&[&str]] =
-    &[&["base"], &["content", "wire"], &["store"], &["fabric"], &["discovery"], &["transfer"], &["api"]];
+const LADDER: &[&[&str]] = &[
+    &["base"],
+    &["content", "wire"],
+    &["net", "store"],
+    &["nat"],
+    &["fabric"],
+    &["discovery"],
+    &["transfer"],
+    &["api"],
+];
 
 /// Layers without clock, socket, file or task, except their drivers.
-const PURE: &[&str] = &["base", "content", "wire", "discovery", "transfer"];
+const PURE: &[&str] = &["base", "content", "wire", "nat", "discovery", "transfer"];
 
 /// The files of pure layers that own sockets and tasks, besides every `driver.rs` and `driver/`.
-const DRIVERS: &[&str] =
-    &["core/src/discovery/manager.rs", "core/src/discovery/source.rs", "core/src/discovery/local/mod.rs"];
+const DRIVERS: &[&str] = &[
+    "core/src/discovery/manager.rs",
+    "core/src/discovery/source.rs",
+    "core/src/discovery/local/mod.rs",
+    "core/src/nat/signal.rs",
+];
 
 /// What only drivers may name.
 const IMPURE: &[&str] = &[

@@ -117,6 +117,24 @@ pub const SERVE_QUEUE_BYTES: usize = 1024 * 1024;
 /// A served stream without any frame for so long is closed.
 pub const SESSION_IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 
+// --- sockets ---
+
+/// Asked of the system for the buffers of a UDP socket: 20 ms at 1.6 Gbit/s, so that a burst survives a busy moment.
+pub const UDP_SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
+/// Largest UDP payload.
+pub const MAX_DATAGRAM_BYTES: usize = 65_535;
+/// STUN datagrams of one route that wait for their reader; answers come one per request, so more are a flood.
+pub const UDP_ROUTE_QUEUE: usize = 64;
+/// Routes of one UDP port: a few per peer being reached at once.
+pub const UDP_ROUTES: usize = 256;
+
+// --- NAT ---
+
+/// Largest signalling message: a peer's candidates and predicted ports, and what Gun carries in one put.
+pub const MAX_SIGNAL_BYTES: usize = 8 * 1024;
+/// Signalling messages of one attempt that wait for their reader.
+pub const SIGNAL_QUEUE: usize = 16;
+
 // --- fabric ---
 
 /// Commands waiting for the swarm task.

@@ -1,0 +1,3 @@
+//! Sockets as the layers above need them. Not here: any protocol, and files (`store`).
+
+pub mod udp;
