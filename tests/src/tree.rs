@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 /// Folders that hold no sources of ours.
 const SKIPPED: &[&str] = &["target", "node_modules", "__pycache__", "build", "dist", "corpus", "artifacts"];
 
-/// The top folder of the repository.
+/// The top folder of the repository: the one that cargo runs in, not the one this was compiled in, because build
+/// results may be shared between checkouts.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package lies in a folder of the repository").to_owned()
+    let package =
+        std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+    package.parent().expect("every package lies in a folder of the repository").to_owned()
 }
 
 /// Reads a file of the repository by its path from the top. Panics when it cannot.

@@ -5,13 +5,17 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use uniffi::{GenerateOptions, TargetLanguage};
 
-/// The crate's folder.
+/// The crate's folder: the one that cargo runs in, not the one this was compiled in.
 pub fn crate_dir() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    static DIR: LazyLock<PathBuf> = LazyLock::new(|| {
+        std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
+    });
+    &DIR
 }
 
 /// Where cargo put the shared library this test was built with.

@@ -121,6 +121,8 @@ pub const SESSION_IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Asked of the system for the buffers of a UDP socket: 20 ms at 1.6 Gbit/s, so that a burst survives a busy moment.
 pub const UDP_SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes per system call on TCP, each way: one yamux frame of file data with its headers, so a block costs two calls.
+pub const SOCKET_BUFFER_BYTES: usize = 132 * 1024;
 /// Largest UDP payload.
 pub const MAX_DATAGRAM_BYTES: usize = 65_535;
 /// STUN datagrams of one route that wait for their reader; answers come one per request, so more are a flood.
@@ -178,6 +180,10 @@ pub const FABRIC_COMMAND_TIMEOUT: Duration = Duration::from_secs(5);
 pub const QUIC_AFTER_REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
 /// Connections the system holds for us before we accept them; a swarm that starts at once is not refused.
 pub const LISTEN_BACKLOG: u32 = 1024;
+/// Datagrams that open our NAT for a QUIC connection the peer makes: enough that a few may be lost.
+pub const QUIC_OPENING_DATAGRAMS: usize = 20;
+/// Pause between them: shorter than any NAT's patience, and together with their number as long as a slow handshake.
+pub const QUIC_OPENING_INTERVAL: Duration = Duration::from_millis(100);
 /// Streams open on one connection, whatever their protocol: all sessions of a peer and room for the rest.
 pub const STREAMS_PER_CONNECTION: usize = 2 * MAX_SESSIONS_PER_PEER;
 /// Wait for the transports to report the addresses they listen on.

@@ -80,6 +80,25 @@ pub fn quic(address: SocketAddr) -> Multiaddr {
     Multiaddr::from(address.ip()).with(Protocol::Udp(address.port())).with(Protocol::QuicV1)
 }
 
+/// The socket address of `/ip…/…/udp/…/quic-v1`, whatever peer id follows; `None` for any other address.
+pub fn quic_socket(address: &Multiaddr) -> Option<SocketAddr> {
+    let mut parts = address.iter();
+    let ip = match parts.next()? {
+        Protocol::Ip4(ip) => IpAddr::from(ip),
+        Protocol::Ip6(ip) => IpAddr::from(ip),
+        _ => return None,
+    };
+    match (parts.next()?, parts.next()?, parts.next()) {
+        (Protocol::Udp(port), Protocol::QuicV1, None | Some(Protocol::P2p(_))) => Some(SocketAddr::new(ip, port)),
+        _ => None,
+    }
+}
+
+/// Whether this is a TCP address without anything on top.
+pub fn is_tcp(address: &Multiaddr) -> bool {
+    matches!(address.iter().last(), Some(Protocol::Tcp(_)))
+}
+
 /// What carries a connection to this address.
 pub fn transport(address: &Multiaddr) -> Transport {
     if address.iter().any(|part| matches!(part, Protocol::QuicV1)) { Transport::Quic } else { Transport::Tcp }

@@ -14,7 +14,8 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::address::{self, Target};
-use super::driver::{Command, Failure};
+use super::driver::{Command, DialKind, Failure};
+use super::paths::{self, Path};
 use super::{Inner, Link, Transport};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::limits;
@@ -58,6 +59,39 @@ pub async fn connect(inner: &Inner, peer: libp2p::PeerId, timeout: Duration) -> 
     }
     let race = Race { inner, peer: Some(peer), reuse: None, name: name.to_string(), from_user: false };
     race.run(known, timeout).await
+}
+
+/// Turns a ready-made path into a link.
+pub async fn adopt(inner: &Inner, path: Path, peer: libp2p::PeerId, controlling: bool) -> Result<Link> {
+    check_self(inner, Some(&peer))?;
+    let name = address::peer_text(&peer);
+    let unusable = |reason: String| Error::new(ErrorKind::PeerUnreachable, format!("cannot reach {name}: {reason}"));
+    if inner.table.is_banned(&peer) {
+        return Err(unusable("the peer is banned".into()));
+    }
+    let ticket = inner.paths.put(path).map_err(|cause| unusable(format!("the path is not connected: {cause}")))?;
+    let kind = DialKind::Adopt { controlling };
+    let outcome = ask(inner, ticket.clone(), Some(peer), kind).await;
+    // Normally the transport has taken it; a refused dial must not keep the socket open.
+    if let (_, Some(number)) = paths::ticket(&ticket) {
+        inner.paths.take(number);
+    }
+    outcome.map_err(|failure| unusable(format!("{}: {failure}", paths::ticket(&ticket).0)))
+}
+
+/// Hands one dial to the driver and waits for its end.
+async fn ask(inner: &Inner, address: Multiaddr, peer: Option<libp2p::PeerId>, kind: DialKind) -> Result<Link, Failure> {
+    let (reply, answer) = oneshot::channel();
+    let command = Command::Dial { address, peer, kind, reply };
+    let ended = || Failure::Other("the fabric is shut down".into());
+    match inner.commands.send_timeout(command, limits::FABRIC_COMMAND_TIMEOUT).await {
+        Ok(()) => {}
+        Err(tokio::sync::mpsc::error::SendTimeoutError::Timeout(_)) => {
+            return Err(Failure::Other("too many dials are waiting".into()));
+        }
+        Err(_) => return Err(ended()),
+    }
+    answer.await.unwrap_or_else(|_| Err(ended()))
 }
 
 /// Multiaddrs of a host: TCP first, because it costs less where both work.
@@ -172,17 +206,7 @@ impl Race<'_> {
             if self.inner.table.listening().contains(&address) {
                 return Err(Failure::Myself);
             }
-            let (reply, answer) = oneshot::channel();
-            let command = Command::Dial { address, peer: self.peer, reuse: self.reuse, reply };
-            let ended = || Failure::Other("the fabric is shut down".into());
-            match self.inner.commands.send_timeout(command, limits::FABRIC_COMMAND_TIMEOUT).await {
-                Ok(()) => {}
-                Err(tokio::sync::mpsc::error::SendTimeoutError::Timeout(_)) => {
-                    return Err(Failure::Other("too many dials are waiting".into()));
-                }
-                Err(_) => return Err(ended()),
-            }
-            answer.await.unwrap_or_else(|_| Err(ended()))
+            ask(self.inner, address, self.peer, DialKind::Connect { reuse: self.reuse }).await
         };
         if !short {
             return (position, outcome.await);

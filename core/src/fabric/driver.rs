@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use libp2p::core::ConnectedPoint;
+use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::{ListenerId, OptionalTransport, Transport as _, TransportError};
 use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
@@ -21,8 +22,11 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::paths::Paths;
+use super::quic::Quic;
 use super::table::Table;
-use super::{FabricConfig, FabricEvent, Link, Transport, address, listen, quic, streams, tcp};
+use super::tls::Tls;
+use super::{FabricConfig, FabricEvent, Link, Transport, address, listen, streams, tcp};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::limits;
 
@@ -35,8 +39,8 @@ pub enum Command {
         address: Multiaddr,
         /// Who must answer there.
         peer: Option<PeerId>,
-        /// Transport an existing link must have to be given back instead; `None` for any.
-        reuse: Option<Transport>,
+        /// What for.
+        kind: DialKind,
         /// Takes the outcome; dropped when the asker no longer wants it.
         reply: oneshot::Sender<Result<Link, Failure>>,
     },
@@ -46,6 +50,21 @@ pub enum Command {
         peer: PeerId,
         /// Told when none is left.
         reply: oneshot::Sender<()>,
+    },
+}
+
+/// What a dial is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DialKind {
+    /// To be connected. An existing link is given back instead if it has this transport; `None` for any.
+    Connect {
+        /// The transport.
+        reuse: Option<Transport>,
+    },
+    /// To use a path made elsewhere, in addition to all links there are.
+    Adopt {
+        /// Whether we speak first.
+        controlling: bool,
     },
 }
 
@@ -83,7 +102,7 @@ struct Behaviour {
 struct PendingDial {
     address: Multiaddr,
     peer: Option<PeerId>,
-    reuse: Option<Transport>,
+    kind: DialKind,
     replies: Vec<oneshot::Sender<Result<Link, Failure>>>,
 }
 
@@ -101,6 +120,7 @@ pub struct Driver {
     swarm: Swarm<Behaviour>,
     config: FabricConfig,
     table: Arc<Table>,
+    paths: Arc<Paths>,
     events: broadcast::Sender<FabricEvent>,
     /// The connections' tasks, so that none outlives this one.
     tasks: TaskTracker,
@@ -118,10 +138,21 @@ impl Driver {
         config: FabricConfig,
         key: &Keypair,
         table: Arc<Table>,
+        paths: Arc<Paths>,
         events: broadcast::Sender<FabricEvent>,
     ) -> Result<Self> {
-        let tcp = if config.tcp { OptionalTransport::some(tcp::transport(key)?) } else { OptionalTransport::none() };
-        let quic = if config.quic { OptionalTransport::some(quic::transport(key)) } else { OptionalTransport::none() };
+        let tls = Tls::new(key)?;
+        let quic = if config.quic {
+            let quic = Quic::new(key, &tls, Arc::clone(&paths))?;
+            OptionalTransport::some(quic.map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer))).boxed())
+        } else {
+            OptionalTransport::none()
+        };
+        let tcp = if config.tcp {
+            OptionalTransport::some(tcp::transport(key, tls, Arc::clone(&paths))?)
+        } else {
+            OptionalTransport::none()
+        };
         // Both have the same types; taken out of `Either`, whose `source` would hide the cause.
         let transport = tcp
             .or_transport(quic)
@@ -161,6 +192,7 @@ impl Driver {
             swarm,
             config,
             table,
+            paths,
             events,
             tasks,
             kill,
@@ -248,9 +280,8 @@ impl Driver {
 
     fn on_command(&mut self, command: Command) {
         match command {
-            Command::Dial { address, peer, reuse, reply } => {
-                let same =
-                    |dial: &&mut PendingDial| dial.address == address && dial.peer == peer && dial.reuse == reuse;
+            Command::Dial { address, peer, kind, reply } => {
+                let same = |dial: &&mut PendingDial| dial.address == address && dial.peer == peer && dial.kind == kind;
                 if let Some(dial) = self.dials.values_mut().find(same) {
                     if dial.replies.len() < limits::MAX_DIAL_WAITERS {
                         dial.replies.push(reply);
@@ -260,16 +291,20 @@ impl Driver {
                     return;
                 }
                 let options = match peer {
-                    Some(peer) => DialOpts::peer_id(peer)
-                        .condition(PeerCondition::Always)
-                        .addresses(vec![address.clone()])
-                        .build(),
+                    Some(peer) => {
+                        let options =
+                            DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(vec![address.clone()]);
+                        match kind {
+                            DialKind::Adopt { controlling: false } => options.override_role().build(),
+                            _ => options.build(),
+                        }
+                    }
                     None => DialOpts::unknown_peer_id().address(address.clone()).build(),
                 };
                 let connection = options.connection_id();
                 match self.swarm.dial(options) {
                     Ok(()) => {
-                        self.dials.insert(connection, PendingDial { address, peer, reuse, replies: vec![reply] });
+                        self.dials.insert(connection, PendingDial { address, peer, kind, replies: vec![reply] });
                     }
                     Err(error) => {
                         let _ = reply.send(Err(failure(&error)));
@@ -365,11 +400,17 @@ impl Driver {
         self.report(FabricEvent::LinkUp(link.clone()));
         let Some(dial) = self.dials.remove(&connection) else { return };
         debug_assert!(endpoint.is_dialer(), "only our own dials are in the map");
+        let DialKind::Connect { reuse } = dial.kind else {
+            dial.answer(|| Ok(link.clone()));
+            return;
+        };
         self.table.add_address(peer, dial.address.clone());
         let fits = |other: &Link| {
             other.peer == link.peer
                 && other.id != link.id
-                && dial.reuse.is_none_or(|transport| other.transport == transport)
+                // A direct link is never given up for a relayed one.
+                && (link.relayed || !other.relayed)
+                && reuse.is_none_or(|transport| other.transport == transport)
         };
         let Some(existing) = self.table.best_link(fits) else {
             dial.answer(|| Ok(link.clone()));
@@ -417,8 +458,9 @@ impl Driver {
                 Err(_) => break,
             }
         }
-        let Self { swarm, config, table, tasks, kill, bound, port, .. } = self;
+        let Self { swarm, config, table, paths, tasks, kill, bound, port, .. } = self;
         drop(swarm);
+        paths.clear();
         kill.cancel();
         tasks.close();
         let _ = timeout_at(deadline, tasks.wait()).await;

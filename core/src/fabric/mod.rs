@@ -4,21 +4,24 @@
 //! [`Fabric`] is a handle to one swarm task ((`driver`)) behind a bounded command channel. The parts:
 //! `listen` chooses one port number for TCP and QUIC, `dial` races the addresses of a target, `streams` is the
 //! behaviour that opens streams on a *chosen* connection and queues inbound ones, `table` is what the handle and
-//! the task share, `tcp` and `quic` configure the transports.
+//! the task share, `tcp` and `quic` are the transports, `paths` what they share with the NAT engine below.
 //!
 //! Dropping the last [`Fabric`] ends the task as [`Fabric::shutdown`] does, without waiting for it.
 
 mod address;
+mod buffered;
 mod dial;
 mod driver;
 mod identity;
 mod listen;
 mod muxer;
+mod paths;
 mod quic;
 mod stream;
 mod streams;
 mod table;
 mod tcp;
+mod tls;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,10 +34,13 @@ use tokio_util::sync::CancellationToken;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::ids::PeerId;
 use crate::base::limits;
+use crate::net::udp::UdpPort;
 
 use driver::Driver;
+use paths::Paths;
 use table::{OpenRequest, Table};
 
+pub use paths::Path;
 pub use stream::{Incoming, Stream};
 
 /// Where the node's ed25519 key comes from; the peer id is derived from it.
@@ -205,6 +211,7 @@ pub struct Fabric {
 struct Inner {
     commands: mpsc::Sender<driver::Command>,
     table: Arc<Table>,
+    paths: Arc<Paths>,
     local: libp2p::PeerId,
     local_text: PeerId,
     port: u16,
@@ -230,6 +237,7 @@ impl Fabric {
         let (key, warning) =
             loaded.map_err(|cause| Error::with_source(ErrorKind::Internal, "load the identity", cause))??;
         let table = Arc::new(Table::default());
+        let paths = Arc::new(Paths::default());
         for protocol in &config.protocols {
             table.add_protocol(protocol, false)?;
         }
@@ -240,7 +248,7 @@ impl Fabric {
         }
         let weak = events.downgrade();
         let (tcp, quic, ipv6) = (config.tcp, config.quic, config.ipv6);
-        let mut driver = Driver::new(config, &key, Arc::clone(&table), events)?;
+        let mut driver = Driver::new(config, &key, Arc::clone(&table), Arc::clone(&paths), events)?;
         let port = driver.listen().await?;
         let (commands, queue) = mpsc::channel(limits::FABRIC_COMMANDS);
         let (stop, done) = (CancellationToken::new(), CancellationToken::new());
@@ -252,7 +260,8 @@ impl Fabric {
         });
         let local = key.public().to_peer_id();
         let local_text = address::peer_text(&local);
-        let inner = Inner { commands, table, local, local_text, port, tcp, quic, ipv6, events: weak, stop, done };
+        let inner =
+            Inner { commands, table, paths, local, local_text, port, tcp, quic, ipv6, events: weak, stop, done };
         Ok((Self { inner: Arc::new(inner) }, FabricEvents(receiver)))
     }
 
@@ -317,6 +326,19 @@ impl Fabric {
     /// Errors and cancel safety as for [`Fabric::dial`].
     pub async fn connect(&self, peer: &PeerId) -> Result<Link> {
         dial::connect(&self.inner, address::peer_id(peer)?, limits::DIAL_TIMEOUT).await
+    }
+
+    /// The UDP ports that QUIC listens on, for STUN and hole punching through the same NAT mappings. QUIC reads them.
+    pub fn udp_ports(&self) -> Vec<Arc<UdpPort>> {
+        self.inner.paths.ports()
+    }
+
+    /// Makes a link out of a path that was made elsewhere. Both sides call it at about the same time, exactly one of
+    /// them with `controlling`. The peer is authenticated as on any other link, within [`limits::DIAL_TIMEOUT`].
+    ///
+    /// Errors: `PeerUnreachable` with the reason. Cancel safe: an attempt under way ends by its own deadline.
+    pub async fn adopt(&self, path: Path, peer: &PeerId, controlling: bool) -> Result<Link> {
+        dial::adopt(&self.inner, path, address::peer_id(peer)?, controlling).await
     }
 
     /// Opens a stream for `protocol` on a link (or on the best link to a peer) within [`limits::STREAM_TIMEOUT`].

@@ -10,7 +10,7 @@ use libp2p::{Multiaddr, StreamProtocol};
 use tokio::sync::{mpsc, oneshot};
 
 use super::stream::{Slot, Stream};
-use super::{Link, Transport, address};
+use super::{Link, Transport, address, paths};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::limits;
 
@@ -94,8 +94,8 @@ impl Table {
         outbound: bool,
         opener: mpsc::Sender<OpenRequest>,
     ) -> Link {
+        let (mut remote, _) = paths::ticket(remote);
         // An address that was dialled for a known peer ends in that peer's id, which the link carries anyway.
-        let mut remote = remote.clone();
         if matches!(remote.iter().last(), Some(libp2p::multiaddr::Protocol::P2p(_))) {
             remote.pop();
         }
