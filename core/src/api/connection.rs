@@ -86,7 +86,7 @@ impl Connection {
 
     /// `tcp` or `udp`.
     pub fn connection_type(&self) -> &'static str {
-        self.inner.link.transport.name()
+        self.inner.link.connection_type()
     }
 
     /// Sends a message; resolves when it is handed to the transport. Not cancel safe: a cancelled send may have been

@@ -158,6 +158,7 @@ impl Node {
             quic: options.enable_udp,
             interfaces: options.interfaces.clone(),
             max_connections: options.max_connections,
+            relay_server: false,
             identity,
             protocols,
         };
@@ -299,7 +300,7 @@ impl Node {
 
     pub(crate) fn connection_type(&self, peer: &str) -> Option<&'static str> {
         let links = self.running()?.engine.fabric.links();
-        links.iter().find(|link| link.peer.as_str() == peer).map(|link| link.transport.name())
+        links.iter().find(|link| link.peer.as_str() == peer).map(|link| link.connection_type())
     }
 
     pub(crate) fn add_peer(&self, peer: &str, key: Option<ContentKey>) -> Result<()> {
@@ -393,9 +394,9 @@ async fn forward_events(mut from: FabricEvents, to: EventBus, stop: Cancellation
         };
         match event {
             Some(FabricEvent::LinkUp(link)) => to.send(Event::PeerConnected {
+                connection_type: link.connection_type().to_owned(),
                 peer: link.peer,
                 address: link.address,
-                connection_type: link.transport.name().to_owned(),
             }),
             Some(FabricEvent::LinkDown(link, true)) => to.send(Event::PeerDisconnected { peer: link.peer }),
             Some(FabricEvent::Warning(text)) => {

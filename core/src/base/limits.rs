@@ -1,6 +1,7 @@
 //! Every bound of the library in one place, each with its reason. A queue, table, frame or wait without an entry
 //! here is a defect.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 // --- names ---
@@ -184,6 +185,32 @@ pub const LISTEN_BACKLOG: u32 = 1024;
 pub const QUIC_OPENING_DATAGRAMS: usize = 20;
 /// Pause between them: shorter than any NAT's patience, and together with their number as long as a slow handshake.
 pub const QUIC_OPENING_INTERVAL: Duration = Duration::from_millis(100);
+/// Peers a relay of ours holds a place for.
+pub const RELAY_RESERVATIONS: usize = 1024;
+/// Places of one peer: one per transport, and one being renewed.
+pub const RELAY_RESERVATIONS_PER_PEER: usize = 4;
+/// A place must be renewed within this, as in the circuit relay specification's example.
+pub const RELAY_RESERVATION_DURATION: Duration = Duration::from_secs(3600);
+/// Circuits a relay of ours carries at once; each costs two streams and their buffers.
+pub const RELAY_CIRCUITS: usize = 256;
+/// Circuits of one source.
+pub const RELAY_CIRCUITS_PER_PEER: usize = 16;
+/// Longest life of a circuit: a large file over a slow line.
+pub const RELAY_CIRCUIT_DURATION: Duration = Duration::from_secs(24 * 3600);
+/// Bytes of one circuit each way: far more than a file one would relay, yet an end.
+pub const RELAY_CIRCUIT_BYTES: u64 = 1 << 40;
+/// Requests of one peer per interval, for a place or a circuit.
+pub const RELAY_REQUESTS_PER_PEER: NonZeroU32 = NonZeroU32::new(60).expect("not zero");
+/// Requests from one address per interval: a household or an office behind one NAT.
+pub const RELAY_REQUESTS_PER_ADDRESS: NonZeroU32 = NonZeroU32::new(240).expect("not zero");
+/// The interval of both.
+pub const RELAY_REQUEST_INTERVAL: Duration = Duration::from_secs(120);
+/// Relays a node holds places at.
+pub const MAX_RELAYS: usize = 8;
+/// Wait for a relay's answer, connecting to it included.
+pub const RELAY_RESERVE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Addresses told to a peer that wants to meet us directly; libp2p keeps the last 20.
+pub const DCUTR_CANDIDATES: usize = 16;
 /// Streams open on one connection, whatever their protocol: all sessions of a peer and room for the rest.
 pub const STREAMS_PER_CONNECTION: usize = 2 * MAX_SESSIONS_PER_PEER;
 /// Wait for the transports to report the addresses they listen on.

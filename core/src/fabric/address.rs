@@ -88,8 +88,8 @@ pub fn quic_socket(address: &Multiaddr) -> Option<SocketAddr> {
         Protocol::Ip6(ip) => IpAddr::from(ip),
         _ => return None,
     };
-    match (parts.next()?, parts.next()?, parts.next()) {
-        (Protocol::Udp(port), Protocol::QuicV1, None | Some(Protocol::P2p(_))) => Some(SocketAddr::new(ip, port)),
+    match (parts.next()?, parts.next()?, parts.next(), parts.next()) {
+        (Protocol::Udp(port), Protocol::QuicV1, None | Some(Protocol::P2p(_)), None) => Some(SocketAddr::new(ip, port)),
         _ => None,
     }
 }
@@ -167,6 +167,9 @@ mod tests {
         assert!(is_near(&tcp(v6)) && is_near(&address("/ip4/10.1.2.3/tcp/1")));
         assert!(!is_near(&address("/ip4/8.8.8.8/tcp/1")) && !is_near(&address("/dns4/a.example/tcp/1")));
         assert!(is_relayed(&address(&format!("/ip4/8.8.8.8/tcp/1/p2p/{PEER}/p2p-circuit"))));
+        let circuit = address(&format!("/ip4/8.8.8.8/udp/1/quic-v1/p2p/{PEER}/p2p-circuit"));
+        assert_eq!(quic_socket(&circuit), None, "a relay is not the peer");
+        assert_eq!(quic_socket(&quic(v6).with(Protocol::P2p(PEER.parse().expect("valid")))), Some(v6));
         assert_eq!(dns_name(&address("/dns6/a.example/tcp/1")), Some(("a.example".into(), false, true)));
         assert_eq!(with_ip(&address("/dns4/a.example/tcp/1"), [127, 0, 0, 1].into()), address("/ip4/127.0.0.1/tcp/1"));
     }

@@ -27,9 +27,11 @@ pub async fn dial(inner: &Inner, text: &str, timeout: Duration) -> Result<Link> 
         Target::Address(address, peer) => {
             check_self(inner, peer.as_ref())?;
             let wanted = address::transport(&address);
+            let relayed = address::is_relayed(&address);
             if let Some(peer) = peer {
                 let name = address::peer_text(&peer);
-                if let Some(link) = inner.table.best_link(|link| link.peer == name && link.transport == wanted) {
+                let fits = |link: &Link| link.peer == name && link.transport == wanted && link.relayed == relayed;
+                if let Some(link) = inner.table.best_link(fits) {
                     return Ok(link);
                 }
             }
@@ -77,6 +79,50 @@ pub async fn adopt(inner: &Inner, path: Path, peer: libp2p::PeerId, controlling:
         inner.paths.take(number);
     }
     outcome.map_err(|failure| unusable(format!("{}: {failure}", paths::ticket(&ticket).0)))
+}
+
+/// Gets a place at a relay.
+pub async fn reserve(inner: &Inner, relay: &str) -> Result<String> {
+    let (address, peer) = match address::parse(relay)? {
+        Target::Address(address, Some(peer)) if !address::is_relayed(&address) => (address, peer),
+        _ => {
+            let wanted =
+                format_args!("{relay:?} is not the multiaddr of a relay with its peer id (/ip4/…/tcp/…/p2p/…)");
+            return Err(Error::invalid("relays", wanted));
+        }
+    };
+    check_self(inner, Some(&peer))?;
+    let (reply, answer) = oneshot::channel();
+    let address = address.with(Protocol::P2p(peer)).with(Protocol::P2pCircuit);
+    send(inner, Command::Reserve { address, reply }).await?;
+    match tokio::time::timeout(limits::RELAY_RESERVE_TIMEOUT, answer).await {
+        Ok(Ok(outcome)) => outcome.map(|address| address.to_string()),
+        Ok(Err(_)) => Err(ended()),
+        Err(_) => {
+            release(inner, peer).await?;
+            let waited = limits::RELAY_RESERVE_TIMEOUT;
+            Err(Error::new(ErrorKind::Timeout, format!("relay {relay}: no answer within {waited:?}")))
+        }
+    }
+}
+
+/// Gives places at a relay back.
+pub async fn release(inner: &Inner, relay: libp2p::PeerId) -> Result<()> {
+    send(inner, Command::Release { relay }).await
+}
+
+fn ended() -> Error {
+    Error::new(ErrorKind::InvalidState, "the fabric is shut down")
+}
+
+async fn send(inner: &Inner, command: Command) -> Result<()> {
+    let sent = inner.commands.send_timeout(command, limits::FABRIC_COMMAND_TIMEOUT).await;
+    sent.map_err(|error| match error {
+        tokio::sync::mpsc::error::SendTimeoutError::Timeout(_) => {
+            Error::new(ErrorKind::Timeout, "the fabric is too busy to take a command")
+        }
+        tokio::sync::mpsc::error::SendTimeoutError::Closed(_) => ended(),
+    })
 }
 
 /// Hands one dial to the driver and waits for its end.

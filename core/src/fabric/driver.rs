@@ -13,10 +13,12 @@ use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::{ListenerId, OptionalTransport, Transport as _, TransportError};
 use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
+use libp2p::multiaddr::Protocol;
+use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::derive_prelude::Either;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, DialError, NetworkBehaviour, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, Swarm, connection_limits, identify, ping};
+use libp2p::{Multiaddr, PeerId, Swarm, connection_limits, dcutr, identify, ping};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -26,7 +28,7 @@ use super::paths::Paths;
 use super::quic::Quic;
 use super::table::Table;
 use super::tls::Tls;
-use super::{FabricConfig, FabricEvent, Link, Transport, address, listen, streams, tcp};
+use super::{FabricConfig, FabricEvent, Link, Transport, address, listen, relay, streams, tcp};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::limits;
 
@@ -43,6 +45,18 @@ pub enum Command {
         kind: DialKind,
         /// Takes the outcome; dropped when the asker no longer wants it.
         reply: oneshot::Sender<Result<Link, Failure>>,
+    },
+    /// Get a place at a relay.
+    Reserve {
+        /// The relay's address, ending in `/p2p/<relay>/p2p-circuit`.
+        address: Multiaddr,
+        /// Takes our address through the relay.
+        reply: oneshot::Sender<Result<Multiaddr>>,
+    },
+    /// Give the places at a relay back.
+    Release {
+        /// Whose.
+        relay: PeerId,
     },
     /// Close all connections to a peer and say when they are closed.
     Close {
@@ -93,6 +107,10 @@ struct Behaviour {
     limits: connection_limits::Behaviour,
     ping: ping::Behaviour,
     identify: identify::Behaviour,
+    relay_client: libp2p::relay::client::Behaviour,
+    relay_server: Toggle<libp2p::relay::Behaviour>,
+    dcutr: dcutr::Behaviour,
+    candidates: relay::Candidates,
     // Last: it enters the connections that all others have accepted.
     streams: streams::Behaviour,
 }
@@ -115,6 +133,14 @@ impl PendingDial {
     }
 }
 
+/// A place at a relay, wanted or held.
+struct Place {
+    /// The relay's address as asked for.
+    relay: Multiaddr,
+    /// Who waits for it.
+    reply: Option<oneshot::Sender<Result<Multiaddr>>>,
+}
+
 /// The task's state.
 pub struct Driver {
     swarm: Swarm<Behaviour>,
@@ -128,6 +154,7 @@ pub struct Driver {
     dials: HashMap<ConnectionId, PendingDial>,
     closing: Vec<(PeerId, oneshot::Sender<()>)>,
     listeners: HashMap<ListenerId, bool>,
+    places: HashMap<ListenerId, Place>,
     bound: Vec<IpAddr>,
     port: u16,
 }
@@ -149,13 +176,23 @@ impl Driver {
             OptionalTransport::none()
         };
         let tcp = if config.tcp {
-            OptionalTransport::some(tcp::transport(key, tls, Arc::clone(&paths))?)
+            OptionalTransport::some(tcp::transport(key, tls.clone(), Arc::clone(&paths))?)
         } else {
             OptionalTransport::none()
         };
+        let local = key.public().to_peer_id();
+        let (circuits, relay_client) = libp2p::relay::client::new(local);
         // Both have the same types; taken out of `Either`, whose `source` would hide the cause.
-        let transport = tcp
+        let direct = tcp
             .or_transport(quic)
+            .map(|either, _| either.into_inner())
+            .map_err(|either| match either {
+                Either::Left(error) | Either::Right(error) => error,
+            })
+            .boxed();
+        // Circuits first: the others would take the relay's address for the peer's.
+        let transport = tcp::circuits(circuits, key, tls)?
+            .or_transport(direct)
             .map(|either, _| either.into_inner())
             .map_err(|either| match either {
                 Either::Left(error) | Either::Right(error) => error,
@@ -174,6 +211,10 @@ impl Driver {
             limits: connection_limits::Behaviour::new(allowed),
             ping: ping::Behaviour::default(),
             identify: identify::Behaviour::new(about),
+            relay_client,
+            relay_server: config.relay_server.then(|| libp2p::relay::Behaviour::new(local, relay::grants())).into(),
+            dcutr: dcutr::Behaviour::new(local),
+            candidates: relay::Candidates::default(),
             streams: streams::Behaviour::new(Arc::clone(&table)),
         };
 
@@ -187,7 +228,7 @@ impl Driver {
         .with_notify_handler_buffer_size(NonZeroUsize::new(32).expect("not zero"))
         // Same bytes on the wire, but the proposal travels with the first data instead of waiting for the answer.
         .with_substream_upgrade_protocol_override(Version::V1Lazy);
-        let swarm = Swarm::new(transport, behaviour, key.public().to_peer_id(), swarm_config);
+        let swarm = Swarm::new(transport, behaviour, local, swarm_config);
         Ok(Self {
             swarm,
             config,
@@ -199,6 +240,7 @@ impl Driver {
             dials: HashMap::new(),
             closing: Vec::new(),
             listeners: HashMap::new(),
+            places: HashMap::new(),
             bound: Vec::new(),
             port: 0,
         })
@@ -311,6 +353,30 @@ impl Driver {
                     }
                 }
             }
+            Command::Reserve { address, reply } => {
+                if self.places.len() >= limits::MAX_RELAYS {
+                    let full = format!("a node holds places at no more than {} relays", limits::MAX_RELAYS);
+                    let _ = reply.send(Err(Error::new(ErrorKind::LimitReached, full)));
+                    return;
+                }
+                match self.swarm.listen_on(address.clone()) {
+                    Ok(id) => {
+                        self.places.insert(id, Place { relay: address, reply: Some(reply) });
+                    }
+                    Err(cause) => {
+                        let context = format!("relay {address}");
+                        let _ = reply.send(Err(Error::with_source(ErrorKind::InvalidArgument, context, cause)));
+                    }
+                }
+            }
+            Command::Release { relay } => {
+                let at = |place: &Place| place.relay.iter().any(|part| part == Protocol::P2p(relay));
+                let given_up: Vec<ListenerId> =
+                    self.places.extract_if(|_, place| at(place)).map(|(id, _)| id).collect();
+                for id in given_up {
+                    self.swarm.remove_listener(id);
+                }
+            }
             Command::Close { peer, reply } => {
                 let name = address::peer_text(&peer);
                 self.table.mark_closing(|link| link.peer == name);
@@ -351,7 +417,21 @@ impl Driver {
                 tracing::debug!(from = %send_back_addr, %error, "inbound connection failed");
             }
             SwarmEvent::NewListenAddr { listener_id, address } => {
-                self.listeners.insert(listener_id, true);
+                match self.places.get_mut(&listener_id) {
+                    Some(place) => {
+                        if let Some(reply) = place.reply.take() {
+                            // Whoever gave up releases the place.
+                            let _ = reply.send(Ok(address.clone()));
+                        }
+                    }
+                    None => {
+                        self.listeners.insert(listener_id, true);
+                        if self.config.relay_server {
+                            // A relay tells its clients the addresses at which it can be reached.
+                            self.swarm.add_external_address(address.clone());
+                        }
+                    }
+                }
                 self.table.set_listening(&address, true);
                 self.report(FabricEvent::ListenAddress(address.to_string()));
             }
@@ -359,6 +439,18 @@ impl Driver {
             SwarmEvent::ListenerClosed { listener_id, addresses, reason } => {
                 for address in &addresses {
                     self.on_expired(address);
+                }
+                if let Some(mut place) = self.places.remove(&listener_id) {
+                    let context = format!("relay {}: no place", place.relay);
+                    let error = match reason {
+                        Ok(()) => Error::new(ErrorKind::PeerUnreachable, context),
+                        Err(cause) => Error::with_source(ErrorKind::PeerUnreachable, context, cause),
+                    };
+                    match place.reply.take() {
+                        Some(reply) => drop(reply.send(Err(error))),
+                        None => self.warn(error.to_string()),
+                    }
+                    return;
                 }
                 // A listener that we closed ourselves is no longer in the map.
                 if self.listeners.remove(&listener_id).is_some()
@@ -378,6 +470,8 @@ impl Driver {
                 self.swarm.close_connection(connection);
             }
             SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. })) => {
+                // What a relay sees of us is where a peer can try to meet us directly.
+                self.swarm.behaviour_mut().candidates.add(info.observed_addr.clone());
                 let addresses = info.listen_addrs.iter().take(limits::MAX_ADDRESSES_PER_PEER);
                 self.report(FabricEvent::Identified {
                     peer: address::peer_text(&peer_id),

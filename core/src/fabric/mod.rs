@@ -17,6 +17,7 @@ mod listen;
 mod muxer;
 mod paths;
 mod quic;
+mod relay;
 mod stream;
 mod streams;
 mod table;
@@ -70,6 +71,8 @@ pub struct FabricConfig {
     pub interfaces: Vec<String>,
     /// Established connections in all.
     pub max_connections: u32,
+    /// Forward bytes between peers that cannot reach each other (circuit relay v2).
+    pub relay_server: bool,
     /// The node's key.
     pub identity: Identity,
     /// Protocols whose inbound streams are queued from the start, before [`Fabric::accept`] is called for them.
@@ -85,6 +88,7 @@ impl Default for FabricConfig {
             quic: true,
             interfaces: Vec::new(),
             max_connections: limits::MAX_CONNECTIONS,
+            relay_server: false,
             identity: Identity::Generated,
             protocols: Vec::new(),
         }
@@ -107,6 +111,13 @@ impl Transport {
             Self::Tcp => "tcp",
             Self::Quic => "udp",
         }
+    }
+}
+
+impl Link {
+    /// The connection type that users see: `relay`, or what carries the bytes.
+    pub const fn connection_type(&self) -> &'static str {
+        if self.relayed { "relay" } else { self.transport.name() }
     }
 }
 
@@ -278,7 +289,13 @@ impl Fabric {
     /// Our listening multiaddrs, each ending in `/p2p/<our id>`. Empty after the end.
     pub fn addresses(&self) -> Vec<String> {
         let listening = self.inner.table.listening();
-        listening.iter().map(|address| format!("{address}/p2p/{}", self.inner.local_text)).collect()
+        let own = format!("/p2p/{}", self.inner.local_text);
+        let complete = |address: &libp2p::Multiaddr| {
+            let text = address.to_string();
+            // A relay reports our address with our id in it.
+            if text.ends_with(&own) { text } else { text + &own }
+        };
+        listening.iter().map(complete).collect()
     }
 
     /// Another receiver of events from now on.
@@ -331,6 +348,21 @@ impl Fabric {
     /// The UDP ports that QUIC listens on, for STUN and hole punching through the same NAT mappings. QUIC reads them.
     pub fn udp_ports(&self) -> Vec<Arc<UdpPort>> {
         self.inner.paths.ports()
+    }
+
+    /// Asks a relay (a multiaddr ending in its peer id) to hold a place for us; gives the address under which others
+    /// reach us through it. The place is renewed until [`Fabric::release`], or until the relay is lost, which is told
+    /// by [`FabricEvent::ListenAddressLost`].
+    ///
+    /// Errors: `InvalidArgument` for an address without the relay's peer id, `PeerUnreachable` with the relay's reason,
+    /// `Timeout` after [`limits::RELAY_RESERVE_TIMEOUT`], `LimitReached` beyond [`limits::MAX_RELAYS`]. Cancel safe.
+    pub async fn reserve(&self, relay: &str) -> Result<String> {
+        dial::reserve(&self.inner, relay).await
+    }
+
+    /// Gives up all places at a relay; harmless when there is none.
+    pub async fn release(&self, relay: &PeerId) -> Result<()> {
+        dial::release(&self.inner, address::peer_id(relay)?).await
     }
 
     /// Makes a link out of a path that was made elsewhere. Both sides call it at about the same time, exactly one of

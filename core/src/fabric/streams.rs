@@ -22,9 +22,9 @@ use libp2p::swarm::{
 use libp2p::{Multiaddr, PeerId, StreamProtocol};
 use tokio::sync::{mpsc, oneshot};
 
-use super::Link;
 use super::stream::Stream;
 use super::table::{OpenRequest, Table};
+use super::{Link, address};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::limits;
 
@@ -75,9 +75,11 @@ impl NetworkBehaviour for Behaviour {
         &mut self,
         connection: ConnectionId,
         peer: PeerId,
-        _local: &Multiaddr,
+        local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
+        // Of a circuit that somebody opened to us, only our own address tells that it is one.
+        let remote = if address::is_relayed(local) { local } else { remote };
         self.accept(connection, &peer, remote, false)
     }
 

@@ -15,7 +15,7 @@ use libp2p::core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade,
 use libp2p::core::{Multiaddr, UpgradeInfo};
 use libp2p::identity::Keypair;
 use libp2p::tcp::tokio::TcpStream;
-use libp2p::{PeerId, noise, tcp};
+use libp2p::{PeerId, noise, relay, tcp};
 use rustls::pki_types::ServerName;
 
 use super::address;
@@ -37,6 +37,22 @@ pub fn transport(key: &Keypair, tls: Tls, paths: Arc<Paths>) -> Result<Boxed<(Pe
             stream
         })
         .map_err(SocketError)
+        .upgrade(Version::V1Lazy)
+        .authenticate(Security::new(key, tls)?)
+        .multiplex(Yamux)
+        .timeout(limits::DIAL_TIMEOUT)
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
+        .boxed())
+}
+
+/// Circuits through a relay, secured end to end like TCP: the relay sees only ciphertext.
+pub fn circuits(
+    circuits: relay::client::Transport,
+    key: &Keypair,
+    tls: Tls,
+) -> Result<Boxed<(PeerId, StreamMuxerBox)>> {
+    Ok(circuits
+        .map_err(io::Error::other)
         .upgrade(Version::V1Lazy)
         .authenticate(Security::new(key, tls)?)
         .multiplex(Yamux)

@@ -344,7 +344,7 @@ impl Run {
                 if self.records.len() < limits::MAX_PEER_RECORDS {
                     self.records.entry(peer.clone()).or_insert_with(|| Record {
                         bytes: 0,
-                        connection_type: link.transport.name(),
+                        connection_type: link.connection_type(),
                         since: tokio::time::Instant::now(),
                         active_for: Duration::ZERO,
                         active: true,
