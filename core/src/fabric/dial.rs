@@ -14,7 +14,8 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::address::{self, Target};
-use super::driver::{Command, DialKind, Failure};
+use super::driver::{Command, DialKind};
+use super::failure::Failure;
 use super::paths::{self, Path};
 use super::{Inner, Link, Transport};
 use crate::base::error::{Error, ErrorKind, Result};

@@ -2,7 +2,6 @@
 //! Not here: which address to dial (`dial`), streams (`streams`: they bypass this task).
 
 use std::collections::HashMap;
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -17,13 +16,14 @@ use libp2p::multiaddr::Protocol;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::derive_prelude::Either;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
-use libp2p::swarm::{ConnectionId, DialError, NetworkBehaviour, SwarmEvent};
+use libp2p::swarm::{ConnectionId, NetworkBehaviour, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, connection_limits, dcutr, identify, ping};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::failure::{Failure, failure, is_io};
 use super::paths::Paths;
 use super::quic::Quic;
 use super::table::Table;
@@ -80,26 +80,6 @@ pub enum DialKind {
         /// Whether we speak first.
         controlling: bool,
     },
-}
-
-/// Why one address did not lead to a link.
-#[derive(Debug)]
-pub enum Failure {
-    /// This node itself answered.
-    Myself,
-    /// The host is there, but nobody listens on the port.
-    Refused(String),
-    /// Anything else.
-    Other(String),
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Myself => f.write_str("this is the node itself"),
-            Self::Refused(reason) | Self::Other(reason) => f.write_str(reason),
-        }
-    }
 }
 
 #[derive(NetworkBehaviour)]
@@ -569,43 +549,3 @@ impl Driver {
 
 /// Tells peers through identify which family of protocols we speak.
 const PROTOCOL_VERSION: &str = "/dig/1";
-
-fn failure(error: &DialError) -> Failure {
-    match error {
-        DialError::LocalPeerId { .. } => Failure::Myself,
-        DialError::WrongPeerId { obtained, .. } => Failure::Other(format!("another peer answered: {obtained}")),
-        DialError::Denied { cause } => match cause.downcast_ref::<connection_limits::Exceeded>() {
-            Some(exceeded) => Failure::Other(format!("a limit of this node is reached: {exceeded}")),
-            None => Failure::Other(root(cause)),
-        },
-        DialError::Transport(errors) => match errors.first() {
-            Some((_, TransportError::Other(cause))) if is_io(cause, std::io::ErrorKind::ConnectionRefused) => {
-                Failure::Refused("connection refused".into())
-            }
-            Some((_, TransportError::Other(cause))) => Failure::Other(root(cause)),
-            Some((_, TransportError::MultiaddrNotSupported(_))) => {
-                Failure::Other("this kind of address is not supported".into())
-            }
-            None => Failure::Other("no attempt was made".into()),
-        },
-        other => Failure::Other(other.to_string()),
-    }
-}
-
-/// Follows an error to its causes, also through I/O errors, whose inner error is not their `source`.
-type Cause<'a> = &'a (dyn std::error::Error + 'static);
-
-fn causes(error: Cause<'_>) -> impl Iterator<Item = Cause<'_>> {
-    std::iter::successors(Some(error), |error| match error.downcast_ref::<std::io::Error>() {
-        Some(error) => error.get_ref().map(|inner| inner as Cause<'_>),
-        None => error.source(),
-    })
-}
-
-fn is_io(error: &(dyn std::error::Error + 'static), kind: std::io::ErrorKind) -> bool {
-    causes(error).any(|error| error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == kind))
-}
-
-fn root(error: &(dyn std::error::Error + 'static)) -> String {
-    causes(error).last().map(ToString::to_string).unwrap_or_default()
-}

@@ -12,12 +12,14 @@ mod address;
 mod buffered;
 mod dial;
 mod driver;
+mod failure;
 mod identity;
 mod listen;
 mod muxer;
 mod paths;
 mod quic;
 mod relay;
+mod signal;
 mod stream;
 mod streams;
 mod table;
@@ -42,6 +44,7 @@ use paths::Paths;
 use table::{OpenRequest, Table};
 
 pub use paths::Path;
+pub use signal::{PROTOCOL as SIGNAL_PROTOCOL, StreamSignal};
 pub use stream::{Incoming, Stream};
 
 /// Where the node's ed25519 key comes from; the peer id is derived from it.

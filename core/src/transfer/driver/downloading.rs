@@ -21,7 +21,7 @@ use crate::base::ids::{ContentKey, FileHash, PeerId};
 use crate::base::limits;
 use crate::content::description::Description;
 use crate::discovery::source::{Candidate, SourceKind};
-use crate::fabric::{Link, check_target};
+use crate::fabric::{FabricEvent, FabricEvents, Link, check_target};
 use crate::store::names;
 use crate::store::part_file::PartFile;
 use crate::transfer::download::{CheckId, Download, DownloadConfig, Input, Output, SourceId};
@@ -55,6 +55,8 @@ struct Active {
     /// It has the content, of this length as it says.
     claims: Option<u64>,
     attempts: u32,
+    /// The source of the same peer that this one takes over from, over a better link.
+    replaces: Option<SourceId>,
 }
 
 struct Run {
@@ -67,6 +69,8 @@ struct Run {
     candidates: Candidates,
     sources: HashMap<SourceId, Active>,
     tasks: JoinSet<()>,
+    /// Tells of new links, until the fabric ends.
+    links: Option<FabricEvents>,
     next_source: u32,
     download_limiter: Arc<Limiter>,
     events: mpsc::Receiver<(SourceId, SourceEvent)>,
@@ -102,6 +106,7 @@ impl Run {
         }
         let download_limiter = Arc::new(Limiter::new(engine.clock, order.download_limit, 0));
         let now = tokio::time::Instant::now();
+        let links = Some(engine.fabric.subscribe());
         Self {
             engine,
             order,
@@ -112,6 +117,7 @@ impl Run {
             candidates,
             sources: HashMap::new(),
             tasks: JoinSet::new(),
+            links,
             next_source: 0,
             download_limiter,
             events,
@@ -184,6 +190,11 @@ impl Run {
                 Some(peer) = self.fellows.recv() => {
                     self.candidates.add(Candidate::new(Some(peer), Vec::new(), SourceKind::Pex));
                 }
+                event = next_event(&mut self.links) => match event {
+                    Some(FabricEvent::LinkUp(_) | FabricEvent::Lagged(_)) => self.upgrade(),
+                    Some(_) => {}
+                    None => self.links = None,
+                },
                 () = sleep_until(deadline) => self.machine.handle_timeout(self.engine.clock.now()),
                 _ = ticks.tick() => self.report(),
                 changed = continuous.changed(), if switchable => switchable = changed.is_ok(),
@@ -272,28 +283,52 @@ impl Run {
         let wanted = self.machine.wants_peers().saturating_sub(dialling);
         for _ in 0..wanted {
             let Some((candidate, attempts)) = self.candidates.next_ready() else { break };
-            let source = SourceId(self.next_source);
-            self.next_source += 1;
-            let task = SourceTask {
-                source,
-                candidate: candidate.clone(),
-                key: self.order.key.clone(),
-                serves: self.order.share && self.engine.server.is_some(),
-                fabric: self.engine.fabric.clone(),
-                node_limiter: Arc::clone(&self.engine.limiter),
-                download_limiter: Arc::clone(&self.download_limiter),
-                events: self.events_in.clone(),
-                timeout: self.order.dial_timeout,
-            };
-            let task = self.tasks.spawn(task.run());
-            let active = Active { candidate, task, frames: None, link: None, claims: None, attempts };
-            self.sources.insert(source, active);
+            self.start_source(candidate, attempts, None);
         }
         while self.tasks.try_join_next().is_some() {}
         let ready = self.candidates.ready();
         if ready != self.told_candidates {
             self.told_candidates = ready;
             self.machine.handle(self.engine.clock.now(), Input::Candidates(ready));
+        }
+    }
+
+    /// Opens a stream to a peer: over the given link, in place of another source of the same peer, or over the best
+    /// link that can be had.
+    fn start_source(&mut self, candidate: Candidate, attempts: u32, upgrade: Option<(Link, SourceId)>) {
+        let source = SourceId(self.next_source);
+        self.next_source += 1;
+        let (link, replaces) = upgrade.unzip();
+        let task = SourceTask {
+            source,
+            candidate: candidate.clone(),
+            link,
+            key: self.order.key.clone(),
+            serves: self.order.share && self.engine.server.is_some(),
+            fabric: self.engine.fabric.clone(),
+            node_limiter: Arc::clone(&self.engine.limiter),
+            download_limiter: Arc::clone(&self.download_limiter),
+            events: self.events_in.clone(),
+            timeout: self.order.dial_timeout,
+        };
+        let task = self.tasks.spawn(task.run());
+        let active = Active { candidate, task, frames: None, link: None, claims: None, attempts, replaces };
+        self.sources.insert(source, active);
+    }
+
+    /// Moves sources from relayed links to direct ones that have come up meanwhile. The old stream goes on until the new
+    /// one stands.
+    fn upgrade(&mut self) {
+        let links = self.engine.fabric.links();
+        let moving: Vec<SourceId> = self.sources.values().filter_map(|active| active.replaces).collect();
+        let better = |source: &SourceId, active: &Active| {
+            let old = active.link.as_ref().filter(|link| link.relayed && !moving.contains(source))?;
+            let new = links.iter().find(|link| link.peer == old.peer && !link.relayed)?;
+            Some((active.candidate.clone(), new.clone(), *source))
+        };
+        let upgrades: Vec<_> = self.sources.iter().filter_map(|(source, active)| better(source, active)).collect();
+        for (candidate, link, old) in upgrades {
+            self.start_source(candidate, 0, Some((link, old)));
         }
     }
 
@@ -336,6 +371,12 @@ impl Run {
 
     fn take_event(&mut self, source: SourceId, event: SourceEvent) {
         let now = self.engine.clock.now();
+        if matches!(event, SourceEvent::Opened { .. })
+            && let Some(old) = self.sources.get_mut(&source).and_then(|active| active.replaces.take())
+            && self.end_source(old).is_some()
+        {
+            self.machine.handle(now, Input::SourceClosed { source: old });
+        }
         let Some(active) = self.sources.get_mut(&source) else { return };
         match event {
             SourceEvent::Opened { link, frames } => {
@@ -349,6 +390,10 @@ impl Run {
                         active_for: Duration::ZERO,
                         active: true,
                     });
+                }
+                if let Some(record) = self.records.get_mut(&peer) {
+                    // The latest path is what the user wants to know.
+                    record.connection_type = link.connection_type();
                 }
                 self.engine.discovery.record_success(&link.peer, Some(&link.address));
                 active.link = Some(link);
@@ -406,6 +451,10 @@ impl Run {
                 }
             }
             self.last_error = Some(error);
+        }
+        if active.replaces.is_some() {
+            // The source that it was to take over from goes on.
+            return;
         }
         let pause = limits::REDIAL_PAUSE.saturating_mul(1 << active.attempts.min(10)).min(limits::MAX_REDIAL_PAUSE);
         self.candidates.retry(active.candidate, active.attempts + 1, pause);
@@ -530,5 +579,13 @@ impl Run {
             });
         }
         on_progress(&progress);
+    }
+}
+
+/// The next event of the fabric; never while there is none to wait for.
+async fn next_event(events: &mut Option<FabricEvents>) -> Option<FabricEvent> {
+    match events {
+        Some(events) => events.next().await,
+        None => std::future::pending().await,
     }
 }

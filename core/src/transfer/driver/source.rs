@@ -35,6 +35,8 @@ pub(super) enum SourceEvent {
 pub(super) struct SourceTask {
     pub(super) source: SourceId,
     pub(super) candidate: Candidate,
+    /// A link to use instead of reaching the peer.
+    pub(super) link: Option<Link>,
     pub(super) key: ContentKey,
     pub(super) serves: bool,
     pub(super) fabric: Fabric,
@@ -56,7 +58,10 @@ impl SourceTask {
     }
 
     async fn open(&self) -> Result<Stream> {
-        let link = reach(&self.fabric, &self.candidate, self.timeout).await?;
+        let link = match &self.link {
+            Some(link) => link.clone(),
+            None => reach(&self.fabric, &self.candidate, self.timeout).await?,
+        };
         self.fabric.open(&link, PROTOCOL).await
     }
 
