@@ -134,6 +134,10 @@ pub const UDP_ROUTES: usize = 256;
 pub const MAX_SIGNAL_BYTES: usize = 8 * 1024;
 /// Signalling messages of one attempt that wait for their reader.
 pub const SIGNAL_QUEUE: usize = 16;
+/// Attributes of one STUN message: a TURN request has about ten.
+pub const MAX_STUN_ATTRIBUTES: usize = 64;
+/// Longest text in a STUN message, in bytes (RFC 8489 sections 14.9 and 14.10: 127 characters, as decoders count).
+pub const MAX_STUN_TEXT_BYTES: usize = 763;
 
 // --- fabric ---
 
