@@ -293,9 +293,8 @@ impl Received<'_> {
         match Attribute::decode(number, value, self.message.transaction) {
             Ok(Some(attribute)) => self.message.attributes.push(attribute),
             Ok(None) if must_be_understood(number) && !is_obsolete(number) => self.unknown.push(number),
-            Ok(None) => {}
             Err(problem) if must_be_understood(number) => return Err(problem),
-            Err(_) => {}
+            Ok(None) | Err(_) => {}
         }
         Ok(())
     }
