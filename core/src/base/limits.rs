@@ -153,6 +153,10 @@ pub const STUN_TCP_SERVERS: usize = 3;
 pub const STUN_STRAGGLERS: Duration = Duration::from_millis(300);
 /// Addresses of STUN servers asked per address family: three show the mapping, the rest is for dead ones.
 pub const MAX_STUN_SERVERS: usize = 8;
+/// Addresses of one name asked per family: more of one operator prove nothing more.
+pub const MAX_STUN_ADDRESSES_PER_NAME: usize = 3;
+/// Attributes of a Binding answer over TCP, in bytes: a dozen addresses and a text.
+pub const MAX_STUN_ANSWER_BYTES: usize = 2048;
 /// Time that finding out the NAT's behaviour may take, with looking up the servers.
 pub const STUN_DETECT_TIMEOUT: Duration = Duration::from_millis(2500);
 /// Time that looking up the names of servers may take.
