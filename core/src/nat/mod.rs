@@ -4,3 +4,4 @@
 pub mod profile;
 #[cfg(feature = "engine")]
 pub mod signal;
+pub mod stun;
