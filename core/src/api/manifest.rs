@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::base::error::ErrorKind;
 use crate::base::options::{
-    AddFileOptions, ClientOptions, DownloadOptions, FindOptions, FromJson, HostOptions, NodeOptions,
+    AddFileOptions, ClientOptions, DownloadOptions, FindOptions, FromJson, HostOptions, NatOptions, NodeOptions,
 };
 
 /// Operations that every binding offers, as `object.operation`.
@@ -50,6 +50,8 @@ const OPERATIONS: &[&str] = &[
     "Connection.send",
     "Connection.receive",
     "Connection.close",
+    "detect_nat_type",
+    "discover_public_ips",
     "download_file",
     "calculate_sha256",
     "calculate_sha256_file",
@@ -73,6 +75,7 @@ pub fn manifest() -> Value {
             "DownloadOptions": set::<DownloadOptions>(),
             "AddFileOptions": set::<AddFileOptions>(),
             "FindOptions": set::<FindOptions>(),
+            "NatOptions": set::<NatOptions>(),
         },
         "operations": OPERATIONS,
     })

@@ -8,8 +8,10 @@ mod events;
 mod hashing;
 mod host;
 mod manifest;
+mod nat;
 mod network;
 mod node;
+mod reachability;
 mod records;
 mod sharing;
 mod task;
@@ -20,6 +22,7 @@ pub use events::EventStream;
 pub use hashing::{calculate_sha256, calculate_sha256_file};
 pub use host::FileHost;
 pub use manifest::manifest;
+pub use nat::{PublicIps, detect_nat_type, discover_public_ips};
 pub use network::NetworkManager;
 pub use records::{
     CallbackRequest, DiscoveredPeer, DownloadResult, FileCallback, FileInfo, PeerStats, ProgressFn, RemoteFile,

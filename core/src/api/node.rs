@@ -9,6 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use super::connection::Connection;
 use super::events::{EventBus, EventStream};
+use super::reachability::Reachability;
 use super::records::{DiscoveredPeer, FileCallback};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::events::{ErrorRecord, Event};
@@ -19,6 +20,7 @@ use crate::discovery::local::LocalConfig;
 use crate::discovery::manager::{DiscoveryConfig, EventSink, PeerDiscovery};
 use crate::discovery::source::{Candidate, SourceKind};
 use crate::fabric::{Fabric, FabricConfig, FabricEvent, FabricEvents, Identity, Incoming, check_target};
+use crate::nat::profile::NatProfile;
 use crate::store::atomic;
 use crate::store::hash_cache::HashCache;
 use crate::transfer::driver::clock::Clock;
@@ -68,6 +70,7 @@ pub(super) struct Running {
     pub(super) stop: CancellationToken,
     pub(super) tracker: TaskTracker,
     inbound: Option<Arc<tokio::sync::Mutex<Incoming>>>,
+    reachability: Reachability,
 }
 
 impl Node {
@@ -158,7 +161,7 @@ impl Node {
             quic: options.enable_udp,
             interfaces: options.interfaces.clone(),
             max_connections: options.max_connections,
-            relay_server: false,
+            relay_server: options.relay_server,
             identity,
             protocols,
         };
@@ -187,6 +190,7 @@ impl Node {
         for (candidate, key) in lock(&inner.manual).iter() {
             discovery.add_manual(candidate.clone(), key.as_ref());
         }
+        let reachability = Reachability::start(options, &fabric, &inner.events, &tracker, &stop)?;
         let clock = Clock::start();
         let server = serves.then(|| {
             Arc::new(Server::new(
@@ -221,7 +225,7 @@ impl Node {
         for key in inner.library.keys() {
             discovery.announce(&key).await;
         }
-        let running = Running { engine, stop, tracker, inbound };
+        let running = Running { engine, stop, tracker, inbound, reachability };
         *inner.running.write().unwrap_or_else(PoisonError::into_inner) = Some(running.clone());
         inner.events.send(Event::Started {
             peer_id: fabric.local_peer(),
@@ -288,6 +292,11 @@ impl Node {
 
     pub(crate) fn addresses(&self) -> Vec<String> {
         self.running().map(|running| running.engine.fabric.addresses()).unwrap_or_default()
+    }
+
+    /// What is known of the NAT in front of this node; `None` before it was detected.
+    pub(crate) fn nat_profile(&self) -> Option<NatProfile> {
+        self.running().and_then(|running| running.reachability.profile())
     }
 
     pub(crate) fn subscribe(&self) -> EventStream {

@@ -179,6 +179,28 @@ pub enum Event {
         /// Its path.
         path: String,
     },
+    /// It is known what stands between this node and the internet.
+    #[serde(rename = "nat:detected")]
+    NatDetected {
+        /// `public`, `full-cone`, `port-restricted`, `symmetric`, `udp-blocked`, …
+        nat_type: String,
+        /// Our IPv4 endpoint (`host:port`) as the internet sees it.
+        public_v4: Option<String>,
+        /// Our IPv6 endpoint as the internet sees it.
+        public_v6: Option<String>,
+    },
+    /// A relay holds a place for this node, which can be reached through it.
+    #[serde(rename = "relay:reserved")]
+    RelayReserved {
+        /// The address to give to others.
+        address: String,
+    },
+    /// A relay no longer holds a place for this node; it is asked again.
+    #[serde(rename = "relay:lost")]
+    RelayLost {
+        /// The address that no longer works.
+        address: String,
+    },
     /// A file or message could not be handled; the node goes on.
     #[serde(rename = "warning")]
     Warning {

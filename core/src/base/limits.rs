@@ -133,6 +133,10 @@ pub const UDP_ROUTES: usize = 256;
 
 // --- NAT ---
 
+/// Pause before a relay that refused or was lost is asked again, doubled up to the next limit.
+pub const RELAY_RETRY: Duration = Duration::from_secs(5);
+/// Longest pause between two requests to the same relay.
+pub const MAX_RELAY_RETRY: Duration = Duration::from_secs(300);
 /// Largest signalling message: a peer's candidates and predicted ports, and what Gun carries in one put.
 pub const MAX_SIGNAL_BYTES: usize = 8 * 1024;
 /// Signalling messages of one attempt that wait for their reader.

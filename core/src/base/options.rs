@@ -165,6 +165,21 @@ options! {
         peer_upload_limit: u64 = 0, "peerUploadLimit" | "peer_upload_limit";
         /// Download limit per peer in bytes per second. Default 0: none.
         peer_download_limit: u64 = 0, "peerDownloadLimit" | "peer_download_limit";
+        /// STUN servers (`host:port` or `stun:host:port`) that tell this node its public address and the kind of NAT in
+        /// front of it. Default empty: three public ones, or none when `localOnly` is set.
+        stun_servers: Vec<String> = Vec::new(), "stunServers" | "stun_servers";
+        /// Ask the router by UPnP to forward the port. Default true; never done when `localOnly` is set.
+        enable_upnp: bool = true, "enableUPnP" | "enableUpnp" | "enable_upnp";
+        /// Ask the router by PCP and NAT-PMP to forward the port. Default true; never done when `localOnly` is set.
+        enable_natpmp: bool = true, "enableNATPMP" | "enableNatPmp" | "enable_natpmp";
+        /// Lifetime asked for port mappings, which are renewed at half of it, in seconds. Default 3600, range 120 to
+        /// 86400.
+        port_mapping_lifetime_s: u32 = 3600, "portMappingLifetime" | "port_mapping_lifetime_s";
+        /// Relays (multiaddrs with their peer id) through which this node can be reached while it cannot directly.
+        /// Default none.
+        relays: Vec<String> = Vec::new(), "relays";
+        /// Forward bytes between peers that cannot reach each other. Default false.
+        relay_server: bool = false, "relayServer" | "relay_server";
         /// Never upload, not even pieces of running downloads. Default false.
         light_node: bool = false, "lightNode" | "light_node";
     }
@@ -219,6 +234,23 @@ options! {
         content_id: Option<String> = None, "contentId" | "content_id";
     }
 
+    /// Options of looking at the NAT in front of this machine.
+    NatOptions {
+        /// STUN servers (`host:port` or `stun:host:port`) to ask. Default empty: three public ones, or none when
+        /// `localOnly` is set.
+        stun_servers: Vec<String> = Vec::new(), "stunServers" | "stun_servers";
+        /// Time for everything in ms. Default 5000, range 100 to 60000.
+        timeout_ms: u64 = 5_000, "timeout" | "timeout_ms";
+        /// Look at IPv6 as well as IPv4. Default false.
+        enable_ipv6: bool = false, "enableIPv6" | "enable_ipv6";
+        /// Ask the router for its external address too, by PCP and NAT-PMP. Default true; never done when `localOnly`
+        /// is set.
+        use_natpmp: bool = true, "useNATPMP" | "useNatPmp" | "use_natpmp";
+        /// Contact nothing but the local network and addresses given by the user. Default false, or true when the
+        /// environment variable `DIG_NAT_LOCAL_ONLY` is `1`.
+        local_only: bool = env_switch("DIG_NAT_LOCAL_ONLY"), "localOnly" | "local_only";
+    }
+
     /// Options of a search for peers.
     FindOptions {
         /// Stop after so many peers. Default 50, range 1 to 1000.
@@ -252,6 +284,9 @@ impl FromJson for NodeOptions {
         if !self.enable_tcp && !self.enable_udp {
             return Err(Error::invalid("enableTCP", "TCP and UDP cannot both be switched off"));
         }
+        in_range("portMappingLifetime", self.port_mapping_lifetime_s, 120, 86_400)?;
+        in_range("stunServers", self.stun_servers.len(), 0, limits::MAX_STUN_SERVERS)?;
+        in_range("relays", self.relays.len(), 0, limits::MAX_RELAYS)?;
         in_range("maxConnections", self.max_connections, 1, 100_000)
     }
 }
@@ -305,6 +340,15 @@ impl FromJson for AddFileOptions {
             Some(id) => in_range("contentId", id.len(), 1, limits::MAX_CONTENT_ID_BYTES),
             None => Ok(()),
         }
+    }
+}
+
+impl FromJson for NatOptions {
+    const TABLE: &'static [OptionInfo] = Self::OPTIONS;
+
+    fn validate(&self) -> Result<()> {
+        in_range("stunServers", self.stun_servers.len(), 0, limits::MAX_STUN_SERVERS)?;
+        in_range("timeout", self.timeout_ms, 100, 60_000)
     }
 }
 
@@ -365,6 +409,7 @@ mod tests {
             DownloadOptions::TABLE,
             AddFileOptions::TABLE,
             FindOptions::TABLE,
+            NatOptions::TABLE,
         ];
         for info in tables.concat() {
             assert!(info.doc.contains("Default"), "{} has no documented default", info.name);
