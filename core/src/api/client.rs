@@ -9,6 +9,7 @@ use super::task::Task;
 use crate::base::error::Result;
 use crate::base::ids::{ContentKey, FileHash, PeerId};
 use crate::base::options::{self, ClientOptions, DownloadOptions, FindOptions, HostOptions, NodeOptions, Unknown};
+use crate::nat::profile::NatProfile;
 
 /// Downloads files. Nothing is opened before [`start`](Self::start). Clones are the same client.
 #[derive(Clone)]
@@ -94,6 +95,12 @@ impl FileClient {
     /// The hash behind a readable id, as far as known here.
     pub fn hash_for_content(&self, content_id: &str) -> Option<FileHash> {
         self.node.hash_for_content(content_id)
+    }
+
+    /// What stands between this node and the internet, as found out with the STUN servers of its options; `None` before
+    /// the event `nat:detected`.
+    pub fn nat_profile(&self) -> Option<NatProfile> {
+        self.node.nat_profile()
     }
 
     /// Subscribes to events.

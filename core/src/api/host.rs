@@ -11,6 +11,7 @@ use super::task::Task;
 use crate::base::error::Result;
 use crate::base::ids::{FileHash, PeerId};
 use crate::base::options::{self, AddFileOptions, ClientOptions, HostOptions, NodeOptions, Unknown};
+use crate::nat::profile::NatProfile;
 
 /// Shares files. Nothing is opened before [`start`](Self::start). Clones are the same host.
 #[derive(Clone)]
@@ -103,6 +104,12 @@ impl FileHost {
     /// Serves content that is not a file through a callback. It is asked for keys that no shared file answers.
     pub fn set_file_callback(&self, callback: Option<FileCallback>) {
         self.node.set_file_callback(callback);
+    }
+
+    /// What stands between this node and the internet, as found out with the STUN servers of its options; `None` before
+    /// the event `nat:detected`.
+    pub fn nat_profile(&self) -> Option<NatProfile> {
+        self.node.nat_profile()
     }
 
     /// Subscribes to events.

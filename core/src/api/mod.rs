@@ -29,6 +29,8 @@ pub use records::{
 };
 pub use task::{Canceller, Task};
 
+pub use crate::nat::profile::NatProfile;
+
 use crate::base::ids::ContentKey;
 use crate::base::options::{ClientOptions, DownloadOptions, NodeOptions};
 

@@ -14,6 +14,7 @@ use crate::base::ids::{ContentKey, FileHash, PeerId};
 use crate::base::options::{
     self, AddFileOptions, ClientOptions, DownloadOptions, FindOptions, HostOptions, NodeOptions, Unknown,
 };
+use crate::nat::profile::NatProfile;
 
 /// Everything a node can do. Nothing is opened before [`start`](Self::start). Clones are the same manager.
 #[derive(Clone)]
@@ -116,6 +117,12 @@ impl NetworkManager {
     /// The readable id of a hash.
     pub fn content_for_hash(&self, hash: &FileHash) -> Option<String> {
         self.node.content_for_hash(hash)
+    }
+
+    /// What stands between this node and the internet, as found out with the STUN servers of its options; `None` before
+    /// the event `nat:detected`.
+    pub fn nat_profile(&self) -> Option<NatProfile> {
+        self.node.nat_profile()
     }
 
     /// Subscribes to events.
