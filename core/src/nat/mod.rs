@@ -2,5 +2,6 @@
 //! made over whatever this layer yields, and who has what (`discovery`).
 
 pub mod profile;
+pub mod punch;
 #[cfg(feature = "engine")]
 pub mod signal;
