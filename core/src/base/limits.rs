@@ -190,6 +190,10 @@ pub const PUNCH_TCP_ATTEMPTS: u32 = 200;
 pub const PUNCH_TCP_RETRY: Duration = Duration::from_millis(100);
 /// Time of a TCP round, besides two round trips of the signalling channel: one retransmitted SYN fits.
 pub const PUNCH_TCP_ROUND: Duration = Duration::from_secs(4);
+/// Attributes of one STUN message: a TURN request has about ten.
+pub const MAX_STUN_ATTRIBUTES: usize = 64;
+/// Longest text in a STUN message, in bytes (RFC 8489 sections 14.9 and 14.10: 127 characters, as decoders count).
+pub const MAX_STUN_TEXT_BYTES: usize = 763;
 
 // --- fabric ---
 

@@ -5,3 +5,4 @@ pub mod profile;
 pub mod punch;
 #[cfg(feature = "engine")]
 pub mod signal;
+pub mod stun;
