@@ -8,10 +8,13 @@
 //! starts both at the same moment, RESULT ends the round. A method that failed is not used again for this peer. The
 //! initiator is also the *controlling* side: it alone decides which path is used.
 
+#[cfg(feature = "engine")]
+pub mod driver;
 pub mod hello;
 pub mod message;
 pub mod plan;
 pub mod prediction;
+pub mod probe;
 pub mod round;
 pub mod tcp;
 pub mod udp;

@@ -146,6 +146,11 @@ impl TcpPunch {
         Some(id)
     }
 
+    /// The role was not known before the first HELLO told; call this before handing that in.
+    pub fn set_controlling(&mut self, controlling: bool) {
+        self.controlling = controlling;
+    }
+
     /// Something happened. News of connections that are closed already are ignored.
     pub fn handle(&mut self, now: Time, input: Input) {
         if self.over {

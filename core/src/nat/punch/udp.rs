@@ -288,6 +288,11 @@ impl Punch {
         hot.chain(schedule).chain([self.deadline]).min()
     }
 
+    /// Whether this side decides, as far as is known.
+    pub const fn is_controlling(&self) -> bool {
+        self.config.controlling
+    }
+
     /// Packets sent so far, answers included.
     pub const fn packets(&self) -> u32 {
         self.sent
