@@ -49,6 +49,9 @@ use stun_server::StunServer;
 /// Namespaces that are configured at a time: programs that mostly wait for the kernel.
 const BUILDERS: usize = 4;
 
+/// Lowest index of the interfaces, above those that the kernel gives out by itself.
+const FIRST_INDEX: usize = 100;
+
 /// Kernel parameters of every namespace, below `/proc/sys/net`.
 const PARAMETERS: &[(&str, &str)] = &[
     // Replies may leave by another way than requests came.
@@ -189,10 +192,13 @@ fn set_up(plan: &Plan) -> io::Result<Vec<Arc<Namespace>>> {
         namespaces[*index].configure(&parameters(&plan.nodes[*index]), "", "")
     })?;
     let mut links = String::new();
-    for link in &plan.links {
+    for (number, link) in plan.links.iter().enumerate() {
         let [(one, here), (other, there)] = &link.ends;
         let (one, other) = (namespaces[*one].path(), namespaces[*other].path());
-        let _ = writeln!(links, "link add {here} netns {one} type veth peer name {there} netns {other}");
+        // The kernel may take a second to notice that a link is up if both ends have the same index.
+        let (index, peer_index) = (FIRST_INDEX + 2 * number, FIRST_INDEX + 2 * number + 1);
+        let one = format!("link add {here} index {index} netns {one} type veth");
+        let _ = writeln!(links, "{one} peer name {there} index {peer_index} netns {other}");
     }
     namespaces[INTERNET].configure(&[], &links, "")?;
     in_parallel(&(0..plan.nodes.len()).collect::<Vec<_>>(), |index| {

@@ -114,7 +114,10 @@ impl Lab {
         let attachment = plan.attachment(to, index, &interface, &port);
         let there = self.hosts[upstream].namespace().path();
         let rules = attachment.host_nft;
-        self.on(host, &format!("link del {old}\nlink add {interface} type veth peer name {port} netns {there}\n"), "");
+        // Different indices at the ends, as at building.
+        let [here_index, there_index] = [1000, 2000].map(|first| first + 100 * to + index);
+        let ends = format!("{interface} index {here_index} type veth peer name {port} index {there_index}");
+        self.on(host, &format!("link del {old}\nlink add {ends} netns {there}\n"), "");
         self.apply(upstream, &attachment.upstream_ip, "");
         self.on(host, &attachment.host_ip, &rules);
         host.moved(|place| {
