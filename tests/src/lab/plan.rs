@@ -165,13 +165,15 @@ impl Plan {
         found.unwrap_or_else(|| panic!("{} is no client of a site", self.nodes[node].name))
     }
 
-    /// Moves a client to another plot; gives its index there, which no other client has or had.
+    /// Moves a client to another plot; gives its index there: one that no client ever had, as long as there is one.
     pub(super) fn join(&mut self, node: usize, from: usize, to: usize) -> usize {
         self.plots[from].clients.retain(|(client, _)| *client != node);
-        let index = self.plots[to].attached;
-        assert!(index < Site::MAX_CLIENTS, "{} has seen too many clients", self.plots[to].name);
-        self.plots[to].attached += 1;
-        self.plots[to].clients.push((node, index));
+        let plot = &mut self.plots[to];
+        let free = |index: &usize| plot.clients.iter().all(|(_, used)| used != index);
+        let index = (plot.attached..Site::MAX_CLIENTS).chain(0..Site::MAX_CLIENTS).find(free);
+        let index = index.unwrap_or_else(|| panic!("{} has {} clients already", plot.name, Site::MAX_CLIENTS));
+        plot.attached = plot.attached.max(index + 1);
+        plot.clients.push((node, index));
         index
     }
 
