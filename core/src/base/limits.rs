@@ -187,6 +187,16 @@ pub const PUNCH_SIGNAL_TIMEOUT: Duration = Duration::from_secs(5);
 pub const PUNCH_LINGER: Duration = Duration::from_secs(3);
 /// Received packets of all sockets of a round that wait for the machine; the surplus is dropped like any lost packet.
 pub const PUNCH_QUEUE: usize = 256;
+/// STUN servers asked one after the other before a round: three show a pattern, a fourth may be dead.
+pub const PUNCH_OBSERVED_SERVERS: usize = 4;
+/// Wait for one of them: they were found to answer before.
+pub const PUNCH_OBSERVE_TIMEOUT: Duration = Duration::from_millis(800);
+/// Attempts to meet peers directly that run at once; the surplus stays on its relay.
+pub const MAX_MEETINGS: usize = 16;
+/// Head start of libp2p's own way to meet (DCUtR), which is cheaper where it works.
+pub const MEETING_GRACE: Duration = Duration::from_millis(700);
+/// Peers whose failed attempts are remembered, so that they are not repeated.
+pub const MEETING_HISTORIES: usize = 256;
 /// Remote endpoints of one TCP round.
 pub const PUNCH_TCP_TARGETS: usize = 17;
 /// Connections of one TCP round that are open or being opened at once, both directions.

@@ -4,6 +4,7 @@
 //! Both peers agree beforehand who is the initiator, e.g. the one that wants the connection; two initiators hear
 //! nothing from each other.
 
+mod observer;
 mod record;
 mod session;
 mod sockets;
@@ -18,6 +19,7 @@ use sha2::{Digest, Sha256};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
+pub use observer::StunServers;
 pub use record::{Attempt, Failure, Outcome};
 
 use super::hello::Prover;
