@@ -5,3 +5,4 @@ pub mod profile;
 #[cfg(feature = "engine")]
 pub mod signal;
 pub mod stun;
+pub mod turn;
