@@ -350,6 +350,13 @@ fn a_forbidden_peer_is_refused_and_an_unknown_allocation_has_expired() {
     bench.fail(403);
     assert_eq!(bench.told(), Output::Refused(ip, TurnFailure::Forbidden));
     assert!(!bench.client.is_permitted(ip));
+    // An unspecific refusal makes it ask whether the allocation is still there.
+    bench.client.permit(bench.now, ip).expect("room");
+    bench.drain();
+    bench.fail(400);
+    assert!(matches!(bench.told(), Output::Refused(_, TurnFailure::Refused { code: 400, .. })));
+    bench.wait();
+    assert_eq!((bench.now, bench.succeed(Some(Attribute::Lifetime(600))).method), (Time::ZERO, Method::REFRESH));
     bench.client.permit(bench.now, ip).expect("room");
     bench.drain();
     bench.fail(437);

@@ -1,5 +1,7 @@
 //! STUN and TURN against the real thing: coturn's `turnserver` on 127.0.0.1 and 127.0.0.2, started by each test.
 
+#[path = "coturn/relay.rs"]
+mod relay;
 #[path = "coturn/server.rs"]
 mod server;
 

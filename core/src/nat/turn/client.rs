@@ -452,10 +452,22 @@ impl Client {
             // A refused refresh, whatever the reason, means that the allocation is not prolonged.
             Purpose::Allocate | Purpose::Refresh => self.end(Some(failure)),
             Purpose::Permission(ip) => {
+                self.doubt(&failure);
                 self.peers.refused(ip);
                 self.out.push_back(Output::Refused(ip, failure));
             }
-            Purpose::Channel(_, peer) => self.peers.not_bound(peer),
+            Purpose::Channel(_, peer) => {
+                self.doubt(&failure);
+                self.peers.not_bound(peer);
+            }
+        }
+    }
+
+    /// An unspecific refusal may mean that the server has forgotten the allocation (coturn answers 400 then). A refresh
+    /// tells.
+    const fn doubt(&mut self, failure: &TurnFailure) {
+        if let (TurnFailure::Refused { .. }, State::Ready { refresh, .. }) = (failure, &mut self.state) {
+            *refresh = Time::ZERO;
         }
     }
 
