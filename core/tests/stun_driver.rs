@@ -20,7 +20,10 @@ fn any_port() -> Arc<UdpPort> {
 
 /// Answers each request with what `answer` makes of it.
 async fn server_that(answer: impl Fn(&Message, SocketAddr) -> Vec<Vec<u8>> + Send + 'static) -> SocketAddr {
-    let socket = UdpSocket::bind("127.0.0.1:0").await.expect("free port");
+    answering(UdpSocket::bind("127.0.0.1:0").await.expect("free port"), answer)
+}
+
+fn answering(socket: UdpSocket, answer: impl Fn(&Message, SocketAddr) -> Vec<Vec<u8>> + Send + 'static) -> SocketAddr {
     let at = socket.local_addr().expect("bound");
     tokio::spawn(async move {
         let mut buffer = [0; 2048];
@@ -110,6 +113,23 @@ async fn two_servers_must_agree_against_a_liar() {
     let profile = profile.expect("two answer");
     assert_eq!((profile.public_v4.map(|at| at.ip()), profile.translated), (localhost, Some(false)));
     assert_eq!(profile.filtering, None, "none of them can test it");
+}
+
+#[tokio::test]
+async fn both_families_are_examined_at_the_same_time() {
+    let truth = |request: &Message, from: SocketAddr| vec![honest(request, from)];
+    let Ok(socket) = UdpSocket::bind("[::1]:0").await else {
+        eprintln!("SKIPPED: no IPv6 on this machine");
+        return;
+    };
+    let (v4, v6) = (server_that(truth).await, answering(socket, truth));
+    let profile = detect(DetectConfig::new(servers(&[v4, v6])), CancellationToken::new()).await.expect("answered");
+    assert_eq!(profile.public_v4.map(|at| at.ip()), "127.0.0.1".parse().ok());
+    assert_eq!(profile.public_v6.map(|at| at.ip()), "::1".parse().ok());
+    let mut only = DetectConfig::new(servers(&[v4, v6]));
+    only.ipv4 = false;
+    let found = public_addresses(&only).await;
+    assert_eq!((found.v4, found.v6), (None, "::1".parse().ok()));
 }
 
 #[tokio::test]

@@ -132,6 +132,16 @@ fn unknown_attributes_are_skipped_or_reported() {
 }
 
 #[test]
+fn a_reason_may_end_like_a_c_string_or_be_no_text() {
+    for reason in ["6e6f00", "6e6f20ff"] {
+        let bytes = hex(&format!("0111 000c 2112a442 000000000000000000000000  0009 0008 0000 0604 {reason:0<8}"));
+        let message = decode(&bytes).unwrap().message;
+        assert!(message.error_code().is_some_and(|(code, reason)| code == 604 && reason.starts_with("no")));
+        assert!(!message.error_code().is_some_and(|(_, reason)| reason.ends_with('\0')));
+    }
+}
+
+#[test]
 fn what_follows_the_integrity_is_not_believed() {
     let key = Key::short_term("password");
     let signed = Message::request(Method::BINDING, SHORT_TRANSACTION).with(Attribute::Priority(1));

@@ -1,5 +1,7 @@
 //! STUN and TURN against the real thing: coturn's `turnserver` on 127.0.0.1 and 127.0.0.2, started by each test.
 
+#[path = "coturn/relay.rs"]
+mod relay;
 #[path = "coturn/server.rs"]
 mod server;
 
@@ -55,11 +57,11 @@ async fn one_port_learns_its_own_address() {
         error = port.pump() => panic!("{error}"),
     };
     assert_eq!((one.expect("answered"), two.expect("answered")), (mapped, mapped));
-    let found = public_addresses(&DetectConfig::new(vec![
+    let config = DetectConfig::new(vec![
         stun_server(&format!("127.0.0.1:{}", server.port)),
         stun_server(&format!("127.0.0.2:{}", server.other_port)),
-    ]));
-    let found = found.await;
+    ]);
+    let found = public_addresses(&config).await;
     assert_eq!((found.v4, found.v6), (Some(mapped.ip()), None));
 }
 

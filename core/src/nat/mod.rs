@@ -6,3 +6,4 @@ pub mod punch;
 #[cfg(feature = "engine")]
 pub mod signal;
 pub mod stun;
+pub mod turn;

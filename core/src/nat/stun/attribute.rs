@@ -211,8 +211,10 @@ impl Attribute {
                 }
                 // Only for people: a reason in another encoding must not hide the code.
                 let reason = reader.rest();
-                let reason = &reason[..reason.len().min(limits::MAX_STUN_TEXT_BYTES)];
-                Self::ErrorCode { code: class * 100 + rest, reason: String::from_utf8_lossy(reason).into_owned() }
+                let reason = String::from_utf8_lossy(&reason[..reason.len().min(limits::MAX_STUN_TEXT_BYTES)]);
+                // coturn counts the end of a C string.
+                let reason = reason.trim_end_matches('\0').to_owned();
+                Self::ErrorCode { code: class * 100 + rest, reason }
             }
             0x000a => Self::UnknownAttributes(
                 value

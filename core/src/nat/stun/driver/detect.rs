@@ -54,7 +54,7 @@ pub async fn detect(config: DetectConfig, cancel: CancellationToken) -> Result<N
 }
 
 /// The wildcard address of a family, any port.
-pub(super) fn unspecified(v4: bool) -> SocketAddr {
+pub(crate) fn unspecified(v4: bool) -> SocketAddr {
     if v4 { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() }
 }
 

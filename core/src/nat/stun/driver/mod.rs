@@ -25,6 +25,7 @@ use crate::base::random::Jitter;
 use crate::base::time::Time;
 use crate::net::udp::UdpPort;
 
+pub(crate) use detect::unspecified;
 pub use detect::{DetectConfig, detect};
 pub use lifetime::measure_lifetime;
 pub use tcp::query_over_tcp;
