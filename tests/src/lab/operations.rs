@@ -4,8 +4,10 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
 
+#[cfg(doc)]
+use super::Site;
 use super::plan::{INTERNET, Router};
-use super::{Host, Lab, rules};
+use super::{Host, Lab, Path, rules};
 
 impl Lab {
     /// All routers of a site, or a carrier, forget their mappings and flows.
@@ -71,6 +73,16 @@ impl Lab {
         for (node, _) in self.edges(site) {
             self.apply(node, "", &rules::restore());
         }
+    }
+
+    /// Changes the line of a site that was given one by [`Site::path`], in both directions. Frames under way arrive as
+    /// before.
+    #[track_caller]
+    pub fn set_path(&self, site: &str, path: Path) {
+        let ends = self.edges(site);
+        let mut wires = self.wires.iter().filter(|(inner, _)| ends.iter().any(|(node, _)| node == inner)).peekable();
+        assert!(wires.peek().is_some(), "{site} was built without a path");
+        wires.for_each(|(_, wire)| wire.set_path(path));
     }
 
     /// Takes a client's network interface down. Its addresses and routes are gone until [`Lab::link_up`].
