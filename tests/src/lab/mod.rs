@@ -189,8 +189,11 @@ impl Lab {
     }
 }
 
+/// What a plan becomes: a namespace for each node, and the lines.
+type Built = (Vec<Arc<Namespace>>, Vec<(usize, Wire)>);
+
 /// Makes namespaces, then links between them, then what is inside each.
-fn set_up(plan: &Plan) -> io::Result<(Vec<Arc<Namespace>>, Vec<(usize, Wire)>)> {
+fn set_up(plan: &Plan) -> io::Result<Built> {
     let namespaces = in_parallel(&plan.nodes, |node| Namespace::create(&node.name).map(Arc::new))?;
     let indices: Vec<usize> = (0..plan.nodes.len()).collect();
     in_parallel(&indices, |index| namespaces[*index].configure(&parameters(&plan.nodes[*index]), "", ""))?;
