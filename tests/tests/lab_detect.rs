@@ -64,17 +64,17 @@ async fn examine(place: Place) -> (Result<NatProfile, ErrorKind>, std::time::Dur
 fn differences(nat: &Nat, found: Result<NatProfile, ErrorKind>) -> Vec<String> {
     let nothing_passes = !nat.passes_udp() && !nat.passes_tcp(lab::stun_server::PORTS[0]);
     let found = match found {
-        Err(kind) if nothing_passes => return difference("error", ErrorKind::PeerUnreachable, kind),
+        Err(kind) if nothing_passes => return difference("error", &ErrorKind::PeerUnreachable, &kind),
         Err(kind) => return vec![format!("{kind:?}")],
         Ok(found) => found,
     };
-    let mut all = difference("UDP blocked", !nat.passes_udp(), found.udp_blocked);
+    let mut all = difference("UDP blocked", &!nat.passes_udp(), &found.udp_blocked);
     if nat.passes_udp() {
-        all.extend(difference("translated", Some(nat.translates()), found.translated));
-        all.extend(difference("mapping", Some(nat.mapping()), found.mapping));
-        all.extend(difference("filtering", Some(nat.filtering()), found.filtering));
+        all.extend(difference("translated", &Some(nat.translates()), &found.translated));
+        all.extend(difference("mapping", &Some(nat.mapping()), &found.mapping));
+        all.extend(difference("filtering", &Some(nat.filtering()), &found.filtering));
         // Without a NAT there is nothing to ask.
-        all.extend(difference("hairpin", nat.translates().then(|| nat.hairpins()), found.hairpin));
+        all.extend(difference("hairpin", &nat.translates().then(|| nat.hairpins()), &found.hairpin));
         all.extend(match (nat.allocation(), found.allocation) {
             // Samples of a block may all lie in a part of it.
             (PortAllocation::Block { first, size }, Some(PortAllocation::Block { first: low, size: seen }))
@@ -82,12 +82,12 @@ fn differences(nat: &Nat, found: Result<NatProfile, ErrorKind>) -> Vec<String> {
             {
                 Vec::new()
             }
-            (expected, found) => difference("allocation", Some(expected), found),
+            (expected, found) => difference("allocation", &Some(expected), &found),
         });
     }
     all
 }
 
-fn difference<T: PartialEq + std::fmt::Debug>(what: &str, expected: T, found: T) -> Vec<String> {
+fn difference<T: PartialEq + std::fmt::Debug>(what: &str, expected: &T, found: &T) -> Vec<String> {
     if expected == found { Vec::new() } else { vec![format!("{what} is {expected:?}, detected {found:?}")] }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dig_nat_tests::lab::probe::external;
-use dig_nat_tests::lab::{self, Ipv6, Lab, Nat, Site};
+use dig_nat_tests::lab::{self, Ipv6, Lab, Nat, Path, Place, Site};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::time::timeout;
@@ -259,6 +259,86 @@ fn an_open_input_spoils_ports_that_are_asked_for_too_early() {
             assert_eq!(from.expect("it gets out").port() == 4444, kept, "{site}");
         }
     });
+}
+
+#[test]
+fn lines_have_delay_loss_and_rate() {
+    lab::run(|| {
+        let slow = Path::delay(Duration::from_millis(20));
+        let lab = Lab::builder()
+            .site("far", Site::new(Nat::port_restricted()).path(slow).ipv6(Ipv6::Open))
+            .site("lossy", Site::new(Nat::public()).path(Path::default().loss(30.0)))
+            .site("narrow", Site::new(Nat::public()).path(slow.rate(20_000_000)))
+            .build();
+        lab.host("relay").run(|_| async {
+            let v4 = TcpListener::bind("0.0.0.0:7000").await.expect("free");
+            let v6 = TcpListener::bind("[2000:db8::a]:7000").await.expect("free");
+            tokio::spawn(echo(v4));
+            tokio::spawn(echo(v6));
+            let udp = UdpSocket::bind("0.0.0.0:7000").await.expect("free");
+            tokio::spawn(async move {
+                let mut buffer = [0; 2000];
+                while let Ok((length, from)) = udp.recv_from(&mut buffer).await {
+                    let _ = udp.send_to(&buffer[..length], from).await;
+                }
+            });
+        });
+        // Checksums, long segments and both families survive the line.
+        for v6 in [false, true] {
+            assert!(round_trip(&lab, "far", v6, 200_000).join(), "IPv6: {v6}");
+        }
+        let delay = lab.host("far").run(fastest_of_ten);
+        assert!((40.0..60.0).contains(&delay), "a round trip takes {delay} ms");
+        lab.set_path("far", Path::delay(Duration::from_millis(5)));
+        let delay = lab.host("far").run(fastest_of_ten);
+        assert!((10.0..30.0).contains(&delay), "a round trip takes {delay} ms");
+
+        let answered = lab.host("lossy").run(|place| async move {
+            let socket = UdpSocket::bind("0.0.0.0:0").await.expect("a free port");
+            for _ in 0..200 {
+                socket.send_to(b"x", (place.relay[0], 7000)).await.expect("sent");
+            }
+            let mut answered = 0;
+            let mut buffer = [0; 8];
+            while timeout(ARRIVAL, socket.recv_from(&mut buffer)).await.is_ok() {
+                answered += 1;
+            }
+            answered
+        });
+        // 0.7 squared is 98 of 200, standard deviation 7.
+        assert!((63..=133).contains(&answered), "{answered} of 200 came back");
+
+        const BYTES: usize = 1_000_000;
+        let seconds = lab.host("narrow").run(|place| async move {
+            let begun = std::time::Instant::now();
+            let mut stream = TcpStream::connect((place.relay[0], 7000)).await.expect("it listens");
+            let (mut reader, mut writer) = stream.split();
+            let mut back = vec![0; BYTES];
+            let sent = vec![9; BYTES];
+            tokio::try_join!(writer.write_all(&sent), reader.read_exact(&mut back)).expect("TCP repeats what is lost");
+            assert!(back == sent);
+            begun.elapsed().as_secs_f64()
+        });
+        // 8 Mbit at 20 Mbit/s; losses at the full queue cost something.
+        let megabits = BYTES as f64 * 8e-6 / seconds;
+        assert!((6.0..=20.0).contains(&megabits), "{megabits} Mbit/s");
+        println!("{megabits} Mbit/s of 20");
+    });
+}
+
+/// Milliseconds of the fastest of ten round trips by UDP, so that a busy machine does not count.
+async fn fastest_of_ten(place: Place) -> f64 {
+    let socket = UdpSocket::bind("0.0.0.0:0").await.expect("a free port");
+    let mut fastest = f64::INFINITY;
+    let mut buffer = [0; 8];
+    for number in 0..10_u8 {
+        let begun = std::time::Instant::now();
+        socket.send_to(&[number], (place.relay[0], 7000)).await.expect("sent");
+        let echoed = async { while socket.recv_from(&mut buffer).await.is_err() || buffer[0] != number {} };
+        timeout(Duration::from_secs(5), echoed).await.expect("the line loses nothing");
+        fastest = fastest.min(begun.elapsed().as_secs_f64() * 1000.0);
+    }
+    fastest
 }
 
 /// A STUN Binding request without attributes.

@@ -27,6 +27,7 @@ mod rules;
 mod run;
 mod site;
 pub mod stun_server;
+mod wire;
 
 use std::collections::HashSet;
 use std::fmt::Write;
@@ -45,6 +46,7 @@ pub use site::{Ipv6, Path, Site};
 use namespace::Namespace;
 use plan::{INTERNET, Node, Plan};
 use stun_server::StunServer;
+use wire::{ENDS, Wire};
 
 /// Namespaces that are configured at a time: programs that mostly wait for the kernel.
 const BUILDERS: usize = 4;
@@ -83,6 +85,8 @@ const ROUTER_PARAMETERS: &[(&str, &str)] = &[
 pub struct Lab {
     plan: Mutex<Plan>,
     hosts: Vec<Host>,
+    /// Lines, by the node at their inner end.
+    wires: Vec<(usize, Wire)>,
     stun: Option<StunServer>,
     setup: Duration,
 }
@@ -127,9 +131,9 @@ impl LabBuilder {
         assert_eq!(names.len(), self.sites.len() + self.carriers.len(), "names of sites and carriers are unique");
         let begun = Instant::now();
         let plan = Plan::new(self.addresses, self.carriers, self.sites);
-        let namespaces = set_up(&plan).unwrap_or_else(|error| panic!("build the lab: {error}"));
+        let (namespaces, wires) = set_up(&plan).unwrap_or_else(|error| panic!("build the lab: {error}"));
         let hosts = hosts(&plan, namespaces);
-        let mut lab = Lab { plan: Mutex::new(plan), hosts, stun: None, setup: Duration::ZERO };
+        let mut lab = Lab { plan: Mutex::new(plan), hosts, wires, stun: None, setup: Duration::ZERO };
         lab.stun = Some(lab.serve_stun());
         lab.setup = begun.elapsed();
         lab
@@ -185,27 +189,67 @@ impl Lab {
     }
 }
 
+/// What a plan becomes: a namespace for each node, and the lines.
+type Built = (Vec<Arc<Namespace>>, Vec<(usize, Wire)>);
+
 /// Makes namespaces, then links between them, then what is inside each.
-fn set_up(plan: &Plan) -> io::Result<Vec<Arc<Namespace>>> {
+fn set_up(plan: &Plan) -> io::Result<Built> {
     let namespaces = in_parallel(&plan.nodes, |node| Namespace::create(&node.name).map(Arc::new))?;
-    in_parallel(&(0..plan.nodes.len()).collect::<Vec<_>>(), |index| {
-        namespaces[*index].configure(&parameters(&plan.nodes[*index]), "", "")
-    })?;
-    let mut links = String::new();
-    for (number, link) in plan.links.iter().enumerate() {
-        let [(one, here), (other, there)] = &link.ends;
-        let (one, other) = (namespaces[*one].path(), namespaces[*other].path());
-        // The kernel may take a second to notice that a link is up if both ends have the same index.
-        let (index, peer_index) = (FIRST_INDEX + 2 * number, FIRST_INDEX + 2 * number + 1);
-        let one = format!("link add {here} index {index} netns {one} type veth");
-        let _ = writeln!(links, "{one} peer name {there} index {peer_index} netns {other}");
+    let indices: Vec<usize> = (0..plan.nodes.len()).collect();
+    in_parallel(&indices, |index| namespaces[*index].configure(&parameters(&plan.nodes[*index]), "", ""))?;
+    let mut links = Links::default();
+    let mut lines = Vec::new();
+    for link in &plan.links {
+        let [(upstream, port), (inner, interface)] = &link.ends;
+        let (one, other) = (&namespaces[*upstream], &namespaces[*inner]);
+        if let Some(path) = link.path {
+            let between = Namespace::create("a line")?;
+            between.configure(
+                &[("ipv6/conf/all/disable_ipv6", "1"), ("ipv6/conf/default/disable_ipv6", "1")],
+                "",
+                "",
+            )?;
+            links.add((one, port), (&between, ENDS[0]));
+            links.add((&between, ENDS[1]), (other, interface));
+            lines.push((*inner, between, path));
+        } else {
+            links.add((one, port), (other, interface));
+        }
     }
-    namespaces[INTERNET].configure(&[], &links, "")?;
-    in_parallel(&(0..plan.nodes.len()).collect::<Vec<_>>(), |index| {
-        let node = &plan.nodes[*index];
-        namespaces[*index].configure(&[], &node.ip, &node.nft)
-    })?;
-    Ok(namespaces)
+    namespaces[INTERNET].configure(&[], &links.script, "")?;
+    in_parallel(&indices, |index| namespaces[*index].configure(&[], &plan.nodes[*index].ip, &plan.nodes[*index].nft))?;
+    for link in plan.links.iter().filter(|link| link.path.is_some()) {
+        for (node, interface) in &link.ends {
+            namespaces[*node].configure(&[], &format!("link set {interface} gso_max_segs 1\n"), "")?;
+        }
+    }
+    let mut wires = Vec::new();
+    for (seed, (inner, between, path)) in lines.into_iter().enumerate() {
+        between.configure(
+            &[],
+            &ENDS.map(|end| format!("link set {end} promisc on\nlink set {end} up\n")).concat(),
+            "",
+        )?;
+        wires.push((inner, Wire::start(between, path, seed as u64)?));
+    }
+    Ok((namespaces, wires))
+}
+
+/// A script that makes pairs of interfaces.
+#[derive(Default)]
+struct Links {
+    count: usize,
+    script: String,
+}
+
+impl Links {
+    fn add(&mut self, (one, here): (&Namespace, &str), (other, there): (&Namespace, &str)) {
+        // The kernel may take a second to notice that a link is up if both ends have the same index.
+        let (index, peer_index) = (FIRST_INDEX + 2 * self.count, FIRST_INDEX + 2 * self.count + 1);
+        self.count += 1;
+        let one = format!("link add {here} index {index} netns {} type veth", one.path());
+        let _ = writeln!(self.script, "{one} peer name {there} index {peer_index} netns {}", other.path());
+    }
 }
 
 fn parameters(node: &Node) -> Vec<(&str, &str)> {

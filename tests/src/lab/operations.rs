@@ -4,8 +4,10 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
 
+#[cfg(doc)]
+use super::Site;
 use super::plan::{INTERNET, Router};
-use super::{Host, Lab, rules};
+use super::{Host, Lab, Path, rules};
 
 impl Lab {
     /// All routers of a site, or a carrier, forget their mappings and flows.
@@ -73,11 +75,21 @@ impl Lab {
         }
     }
 
+    /// Changes the line of a site that was given one by [`Site::path`], in both directions. Frames under way arrive as
+    /// before.
+    #[track_caller]
+    pub fn set_path(&self, site: &str, path: Path) {
+        let ends = self.edges(site);
+        let mut wires = self.wires.iter().filter(|(inner, _)| ends.iter().any(|(node, _)| node == inner)).peekable();
+        assert!(wires.peek().is_some(), "{site} was built without a path");
+        wires.for_each(|(_, wire)| wire.set_path(path));
+    }
+
     /// Takes a client's network interface down. Its addresses and routes are gone until [`Lab::link_up`].
     #[track_caller]
     pub fn link_down(&self, client: &str) {
         let host = self.host(client);
-        let interface = self.interface(host);
+        let interface = interface_of(host);
         self.on(host, &format!("link set {interface} down\n"), "");
     }
 
@@ -85,7 +97,7 @@ impl Lab {
     #[track_caller]
     pub fn link_up(&self, client: &str) {
         let host = self.host(client);
-        let interface = self.interface(host);
+        let interface = interface_of(host);
         let script = {
             let plan = self.plan();
             let (plot, index) = plan.client(self.index(host));
@@ -100,7 +112,7 @@ impl Lab {
     pub fn roam(&self, client: &str, to_site: &str) {
         let host = self.host(client);
         let node = self.index(host);
-        let old = self.interface(host);
+        let old = interface_of(host);
         let mut plan = self.plan();
         let (from, _) = plan.client(node);
         let to = plan.plot(to_site);
@@ -146,18 +158,8 @@ impl Lab {
         let plot = &plan.plots[plan.plot(site)];
         match plot.routers.last() {
             Some(router) => vec![(router.node, "wan".to_owned())],
-            None => plot.clients.iter().map(|(client, _)| (*client, self.interface(&self.hosts[*client]))).collect(),
+            None => plot.clients.iter().map(|(client, _)| (*client, interface_of(&self.hosts[*client]))).collect(),
         }
-    }
-
-    /// The network interface of a client.
-    fn interface(&self, host: &Host) -> String {
-        let names = host.inside(|_| {
-            let listed = std::fs::read_to_string("/proc/thread-self/net/dev").expect("every namespace has it");
-            let names = listed.lines().filter_map(|line| line.split_once(':')).map(|(name, _)| name.trim().to_owned());
-            names.filter(|name| name.starts_with("eth")).collect::<Vec<_>>()
-        });
-        names.into_iter().next().unwrap_or_else(|| panic!("{} has no interface; is it a client?", host.name()))
     }
 
     fn index(&self, host: &Host) -> usize {
@@ -172,4 +174,14 @@ impl Lab {
         let done = self.hosts[node].namespace().configure(&[], ip, nft);
         done.unwrap_or_else(|error| panic!("change the lab: {error}"));
     }
+}
+
+/// The network interface of a client.
+fn interface_of(host: &Host) -> String {
+    let names = host.inside(|_| {
+        let listed = std::fs::read_to_string("/proc/thread-self/net/dev").expect("every namespace has it");
+        let names = listed.lines().filter_map(|line| line.split_once(':')).map(|(name, _)| name.trim().to_owned());
+        names.filter(|name| name.starts_with("eth")).collect::<Vec<_>>()
+    });
+    names.into_iter().next().unwrap_or_else(|| panic!("{} has no interface; is it a client?", host.name()))
 }

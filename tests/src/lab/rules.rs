@@ -79,11 +79,11 @@ pub(super) fn cut(interface: &str, peers: Option<&[IpAddr]>) -> String {
         let _ = writeln!(text, "chain {hook} {{ type filter hook {hook} priority -300; policy accept;");
         let mut drop = |condition: &str| {
             if hook != "output" {
-                let from = condition.replace("$", "saddr");
+                let from = condition.replace('$', "saddr");
                 let _ = writeln!(text, "iifname \"{interface}\" {from} drop");
             }
             if hook != "input" {
-                let to = condition.replace("$", "daddr");
+                let to = condition.replace('$', "daddr");
                 let _ = writeln!(text, "oifname \"{interface}\" {to} drop");
             }
         };
@@ -228,7 +228,7 @@ fn to_outside(nat: &Nat, external: Ipv4Addr) -> String {
 /// would land in the packet in the byte order of this machine.
 fn counting(external: Ipv4Addr, first: u16, count: u16, step: u16) -> String {
     let port = |index: u16| u32::from(first) + u32::from(index) * u32::from(step);
-    let count = (0..count).take_while(|index| port(*index) <= u32::from(u16::MAX)).count() as u16;
+    let count = (0..count).take_while(|index| u16::try_from(port(*index)).is_ok()).count() as u16;
     let ports: Vec<String> = (0..count).map(|index| format!("{index} : {}", port(index))).collect();
     format!("snat ip to {external}:numgen inc mod {count} map {{ {} }}", ports.join(", "))
 }

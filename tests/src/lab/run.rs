@@ -42,15 +42,19 @@ pub fn run_within<F: FnOnce()>(patience: Duration, body: F) {
         return body();
     }
     let test = test_name(type_name::<F>());
-    let Some(isolation) = isolation() else {
+    let program = env::current_exe().unwrap_or_else(|error| panic!("{test}: this program has no file: {error}"));
+    let Some(command) = isolate(program.as_os_str()) else {
         let reason = "neither user namespaces nor root: the NAT lab cannot run here";
         assert!(env::var("CI").as_deref() != Ok("true"), "{test}: {reason}");
         eprintln!("SKIPPED {test}: {reason}");
         return;
     };
-    let (ended, output) = isolated(isolation, &test, patience).unwrap_or_else(|error| panic!("{test}: {error}"));
-    // Through the macros, so that the test harness keeps it for failures.
-    print!("{output}");
+    let (ended, output) = run_isolated(command, &test, patience).unwrap_or_else(|error| panic!("{test}: {error}"));
+    // Through the macro, so that the test harness keeps it for failures; without the inner harness's own result, which
+    // would be counted as one more test.
+    for line in output.lines().filter(|line| !line.starts_with("test result:") && !line.is_empty()) {
+        println!("{line}");
+    }
     assert!(
         output.contains(STARTED),
         "the isolated process did not run {test}: call `lab::run` in the test function itself"
@@ -97,16 +101,9 @@ fn isolation() -> Option<&'static [&'static str]> {
 }
 
 /// Runs one test isolated. Gives its success, `None` when it had to be ended, and what it printed.
-fn isolated(arguments: &[&str], test: &str, patience: Duration) -> io::Result<(Option<bool>, String)> {
-    let program = env::current_exe()?;
+fn run_isolated(mut command: Command, test: &str, patience: Duration) -> io::Result<(Option<bool>, String)> {
     let (mut reader, writer) = io::pipe()?;
-    let mut command = Command::new("unshare");
-    command.args(arguments).arg("--").arg(program);
     command.args([test, "--exact", "--nocapture", "--include-ignored", "--test-threads=1"]);
-    command.env(MARK, "1").env("PATH", path());
-    for name in CLEARED {
-        command.env_remove(name);
-    }
     let mut child =
         command.stdin(Stdio::piped()).stdout(writer.try_clone()?).stderr(writer).spawn().map_err(|cause| {
             io::Error::new(cause.kind(), format!("start unshare (Debian package util-linux): {cause}"))

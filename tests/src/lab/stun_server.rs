@@ -61,7 +61,7 @@ async fn serve_udp(here: SocketAddr, sockets: Arc<HashMap<SocketAddr, UdpSocket>
     loop {
         // Errors are late news of earlier answers that did not get through.
         let Ok((length, from)) = sockets[&here].recv_from(&mut buffer).await else { continue };
-        let Some((answer, flags)) = answer(&buffer[..length], from, here) else { continue };
+        let Some((answer, flags)) = answer(&buffer[..length], from) else { continue };
         let origin = changed(&sockets, here, flags);
         let to = match flags.response_port {
             Some(port) => SocketAddr::new(from.ip(), port),
@@ -90,7 +90,7 @@ async fn serve_stream(mut stream: TcpStream, from: SocketAddr) -> io::Result<()>
         let length = usize::from(u16::from_be_bytes([message[2], message[3]]));
         message.resize(20 + length, 0);
         stream.read_exact(&mut message[20..]).await?;
-        let Some((answer, _)) = answer(&message, from, here) else { return Ok(()) };
+        let Some((answer, _)) = answer(&message, from) else { return Ok(()) };
         stream.write_all(&finish(answer, here, here)).await?;
     }
 }
@@ -106,7 +106,7 @@ struct Wishes {
 const BOTH: Wishes = Wishes { ip: true, port: true, response_port: None };
 
 /// The answer without its origin; `None` for everything but Binding requests.
-fn answer(bytes: &[u8], from: SocketAddr, _here: SocketAddr) -> Option<(Message, Wishes)> {
+fn answer(bytes: &[u8], from: SocketAddr) -> Option<(Message, Wishes)> {
     let received = decode(bytes).ok()?;
     let request = received.message;
     if request.class != Class::Request || request.method != Method::BINDING {
