@@ -149,6 +149,10 @@ pub const PUNCH_PORTS: usize = 64;
 pub const PUNCH_ABORT_TEXT_BYTES: usize = 200;
 /// External mappings that a prediction looks at; only the newest tell anything.
 pub const PUNCH_OBSERVATIONS: usize = 32;
+/// STUN servers asked before a round: three show a sequence, the fourth a flow of somebody else in it.
+pub const PUNCH_SERVERS: usize = 4;
+/// Wait for one STUN server before a round. Servers that are slower than this tell too late what comes next.
+pub const PUNCH_SERVER_TIMEOUT: Duration = Duration::from_millis(600);
 /// Predicted ports when nothing disturbs: the rendezvous and a few flows of other programs may have eaten some.
 pub const PUNCH_WINDOW: usize = 17;
 /// Sockets of the hard side in birthday probing. With 256 of them the median is 174 probes.

@@ -351,9 +351,9 @@ impl Driver {
             }
             Command::Release { relay } => {
                 let at = |place: &Place| place.relay.iter().any(|part| part == Protocol::P2p(relay));
-                let given_up: Vec<ListenerId> =
-                    self.places.extract_if(|_, place| at(place)).map(|(id, _)| id).collect();
-                for id in given_up {
+                let given_up: Vec<_> = self.places.extract_if(|_, place| at(place)).collect();
+                for (id, place) in given_up {
+                    self.forget_place(&place);
                     self.swarm.remove_listener(id);
                 }
             }
@@ -399,9 +399,13 @@ impl Driver {
             SwarmEvent::NewListenAddr { listener_id, address } => {
                 match self.places.get_mut(&listener_id) {
                     Some(place) => {
-                        if let Some(reply) = place.reply.take() {
+                        // The relay may name other addresses of itself than the one that works from here.
+                        let first = place.reply.take().map(|reply| (reply, place.relay.clone()));
+                        if let Some((reply, relay)) = first {
+                            let ours = relay.with(Protocol::P2p(*self.swarm.local_peer_id()));
+                            self.table.set_listening(&ours, true);
                             // Whoever gave up releases the place.
-                            let _ = reply.send(Ok(address.clone()));
+                            let _ = reply.send(Ok(ours));
                         }
                     }
                     None => {
@@ -421,6 +425,7 @@ impl Driver {
                     self.on_expired(address);
                 }
                 if let Some(mut place) = self.places.remove(&listener_id) {
+                    self.forget_place(&place);
                     let context = format!("relay {}: no place", place.relay);
                     let error = match reason {
                         Ok(()) => Error::new(ErrorKind::PeerUnreachable, context),
@@ -497,6 +502,12 @@ impl Driver {
             self.swarm.close_connection(connection);
         }
         dial.answer(|| Ok(existing.clone()));
+    }
+
+    fn forget_place(&mut self, place: &Place) {
+        if place.reply.is_none() {
+            self.on_expired(&place.relay.clone().with(Protocol::P2p(*self.swarm.local_peer_id())));
+        }
     }
 
     fn on_expired(&mut self, address: &Multiaddr) {

@@ -14,18 +14,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::future::BoxFuture;
 use sha2::{Digest, Sha256};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-pub use observer::StunServers;
+pub use observer::{NoServers, Observer, StunServers};
 pub use record::{Attempt, Failure, Outcome};
 
 use super::hello::Prover;
 use super::message::{Endpoint, NatSummary};
 use super::plan::History;
-use super::prediction::Observation;
 use super::udp::{Config, Mode, Pair};
 use super::{Method, SessionId, SessionKey, Side};
 use crate::base::error::{Error, ErrorKind, Result};
@@ -35,21 +33,6 @@ use crate::nat::signal::Signal;
 use crate::net::tcp::TcpPort;
 use crate::net::udp::UdpPort;
 use session::Setup;
-
-/// Finds out what the internet sees of a socket, e.g. by asking STUN servers. Several servers or ports of a server, one
-/// after the other, show how the NAT chooses ports.
-pub trait Observer: Send {
-    /// What servers see of a UDP port, in time order; empty if none answers. Something drives the port meanwhile.
-    fn udp<'a>(&'a mut self, port: &'a Arc<UdpPort>) -> BoxFuture<'a, Vec<Observation>>;
-
-    /// What servers see of connections from a TCP port, in time order.
-    fn tcp<'a>(&'a mut self, port: &'a TcpPort) -> BoxFuture<'a, Vec<Observation>>;
-}
-
-/// Asks nobody: the address that a socket is bound to is taken for the one that others see. For hosts without a NAT
-/// whose sockets are bound to one address.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoServers;
 
 /// A UDP port to punch from.
 #[derive(Clone, Debug)]
@@ -220,23 +203,6 @@ fn without_signalling(key: Option<&SessionKey>) -> (SessionId, SessionKey) {
     let key = key.cloned().unwrap_or_else(|| SessionKey(Sha256::digest(b"/dig/punch/1 without key").into()));
     let digest = Sha256::digest([&b"/dig/punch/1 session\0"[..], &key.0].concat());
     (SessionId(digest[..16].try_into().expect("half of a digest")), key)
-}
-
-impl Observer for NoServers {
-    fn udp<'a>(&'a mut self, port: &'a Arc<UdpPort>) -> BoxFuture<'a, Vec<Observation>> {
-        let seen = port.local_address().ok().and_then(as_bound);
-        Box::pin(async move { seen.into_iter().collect() })
-    }
-
-    fn tcp<'a>(&'a mut self, port: &'a TcpPort) -> BoxFuture<'a, Vec<Observation>> {
-        let seen = as_bound(port.local_address());
-        Box::pin(async move { seen.into_iter().collect() })
-    }
-}
-
-fn as_bound(local: SocketAddr) -> Option<Observation> {
-    let seen = Observation { at: Time::ZERO, local_port: local.port(), destination: local, external: local };
-    (!local.ip().is_unspecified()).then_some(seen)
 }
 
 /// The machines' clock: microseconds since its start.
