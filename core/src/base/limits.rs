@@ -134,6 +134,10 @@ pub const UDP_ROUTES: usize = 256;
 pub const MAX_SIGNAL_BYTES: usize = 8 * 1024;
 /// Signalling messages of one attempt that wait for their reader.
 pub const SIGNAL_QUEUE: usize = 16;
+/// Attempts one report keeps; later ones are only counted. More than all ways to one peer together, twice.
+pub const MAX_REPORTED_ATTEMPTS: usize = 64;
+/// Longest detail of one attempt: one line of an operating system's error with its address.
+pub const MAX_ATTEMPT_DETAIL_BYTES: usize = 200;
 
 // --- fabric ---
 
