@@ -138,6 +138,18 @@ pub const SIGNAL_QUEUE: usize = 16;
 pub const MAX_REPORTED_ATTEMPTS: usize = 64;
 /// Longest detail of one attempt: one line of an operating system's error with its address.
 pub const MAX_ATTEMPT_DETAIL_BYTES: usize = 200;
+/// What worked is remembered for so long (api.md A.4.16): networks and routers change within months.
+pub const REGISTRY_LIFETIME: Duration = Duration::from_secs(45 * 24 * 3600);
+/// Pairs of network and peer whose way is remembered; the least recently used are forgotten.
+pub const MAX_REGISTRY_PEERS: usize = 4096;
+/// Ways remembered per network and peer: the best of each family and transport.
+pub const MAX_REGISTRY_METHODS: usize = 4;
+/// Longest text (peer id, network, address, note) in the registry, and most notes of an entry.
+pub const MAX_REGISTRY_TEXT_BYTES: usize = 256;
+/// Notes of one entry.
+pub const MAX_REGISTRY_NOTES: usize = 8;
+/// Largest registry file read: a full table of ordinary entries is a quarter of it.
+pub const MAX_REGISTRY_FILE_BYTES: u64 = 16 * 1024 * 1024;
 
 // --- fabric ---
 

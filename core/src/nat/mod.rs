@@ -4,6 +4,7 @@
 pub mod method;
 pub mod policy;
 pub mod profile;
+pub mod registry;
 pub mod report;
 #[cfg(feature = "engine")]
 pub mod signal;
