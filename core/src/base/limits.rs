@@ -150,6 +150,42 @@ pub const MAX_REGISTRY_TEXT_BYTES: usize = 256;
 pub const MAX_REGISTRY_NOTES: usize = 8;
 /// Largest registry file read: a full table of ordinary entries is a quarter of it.
 pub const MAX_REGISTRY_FILE_BYTES: u64 = 16 * 1024 * 1024;
+/// Addresses of one peer that one ladder considers; a peer with more has named somebody else's.
+pub const MAX_LADDER_CANDIDATES: usize = 32;
+/// Addresses and ways tried in one round, however many trickle in.
+pub const MAX_LADDER_TARGETS: usize = 4 * MAX_LADDER_CANDIDATES;
+/// Rungs that run at the same time: sockets, probes and a relay's patience are shared by all peers being connected.
+pub const MAX_RUNNING_RUNGS: usize = 8;
+/// Paths kept beside the one in use: one relay and the path before the last change.
+pub const MAX_STANDBY_PATHS: usize = 2;
+/// How long a path that is no longer used stands by. As long as an idle connection.
+pub const STANDBY_LINGER: Duration = IDLE_CONNECTION_TIMEOUT;
+/// What worked last time is alone for so long: two exchanges over a signalling path of 50 ms and the punch itself.
+pub const LADDER_MEMORY_HEAD_START: Duration = Duration::from_millis(250);
+/// Head start of an ordinary rung over the next: the answer of a near peer comes before the next rung costs anything.
+pub const LADDER_HEAD_START: Duration = Duration::from_millis(50);
+/// Head start of UDP punching over TCP punching: an exchange of messages and the first probe at 50 ms.
+pub const LADDER_PUNCH_HEAD_START: Duration = Duration::from_millis(150);
+/// Time for a dial inside the local network.
+pub const LAN_RUNG_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time for a dial over the internet, by us or by the peer: two retransmissions.
+pub const DIAL_RUNG_TIMEOUT: Duration = Duration::from_secs(3);
+/// Time for plain UDP punching: 30 probes. What has not met by then will not.
+pub const UDP_PUNCH_RUNG_TIMEOUT: Duration = Duration::from_millis(1500);
+/// Time for guessed ports: 1024 probes at 500 per second, and the exchange before them.
+pub const ADVANCED_PUNCH_RUNG_TIMEOUT: Duration = Duration::from_millis(2500);
+/// Time for TCP punching: two retransmissions of a SYN with retries after refusals.
+pub const TCP_PUNCH_RUNG_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time for ICE and for relays, where servers take part.
+pub const RELAY_RUNG_TIMEOUT: Duration = Duration::from_secs(5);
+/// A round ends after this, whatever still runs.
+pub const LADDER_ROUND_TIMEOUT: Duration = Duration::from_secs(15);
+/// Rounds in a row without a path that lasts; then the ladder gives up.
+pub const MAX_LADDER_ROUNDS: u32 = 6;
+/// Pause before the second such round; doubles with each.
+pub const LADDER_PAUSE: Duration = Duration::from_secs(1);
+/// A path that lasted so long was a good one: the count of rounds starts anew.
+pub const STABLE_PATH: Duration = Duration::from_secs(30);
 
 // --- fabric ---
 
