@@ -208,11 +208,10 @@ fn judge_v4(address: Ipv4Addr) -> Result<(), Refusal> {
         [169, 254, ..] => Refusal::LinkLocal,
         [192, 0, 2, _] | [198, 51, 100, _] | [203, 0, 113, _] => Refusal::Documentation,
         [198, 18 | 19, ..] => Refusal::Benchmark,
-        // Protocol assignments, and the anycast address of 6to4 relays that was withdrawn.
-        [192, 0, 0, _] | [192, 88, 99, _] => Refusal::Reserved,
-        [224..=239, ..] => Refusal::Multicast,
         [255, 255, 255, 255] => Refusal::Broadcast,
-        [240..=255, ..] => Refusal::Reserved,
+        // Protocol assignments, the anycast address of 6to4 relays that was withdrawn, and class E.
+        [192, 0, 0, _] | [192, 88, 99, _] | [240..=255, ..] => Refusal::Reserved,
+        [224..=239, ..] => Refusal::Multicast,
         _ => return Ok(()),
     })
 }

@@ -357,7 +357,9 @@ mod tests {
 
     fn log(attempts: &[(Method, Outcome)]) -> AttemptLog {
         let mut log = AttemptLog::default();
-        attempts.iter().for_each(|(method, outcome)| log.push(attempt(*method, *outcome)));
+        for (method, outcome) in attempts {
+            log.push(attempt(*method, *outcome));
+        }
         log
     }
 

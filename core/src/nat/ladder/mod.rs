@@ -9,130 +9,26 @@
 //! - One side leads. Of two peers with ladders to each other, the one that wants something runs its ladder; what the
 //!   other one's dial-back or punch brings in is told by [`Ladder::inbound`].
 
+mod output;
 mod paths;
 mod plan;
 mod situation;
 mod theory;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
 use std::time::Duration;
 
+pub use self::output::{Change, Class, Output, Plan, RungId};
 pub use self::situation::{Candidate, OwnMapping, Relay, Signalling, Situation, Source, Target};
 pub use self::theory::{Technique, Verdict, advanced_punch, tcp_punch, udp_punch};
 
+use self::output::{class_of, describe};
 use self::paths::{Paths, Taken};
 use self::plan::{LeftOut, Step};
 use crate::base::limits;
 use crate::base::time::Time;
-use crate::nat::method::{Method, Side};
+use crate::nat::method::Method;
 use crate::nat::report::{Attempt, AttemptLog, Failure, Outcome, Skip, skipped};
-
-/// One start of one way. Never used twice by a ladder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RungId(pub u32);
-
-/// How good a path is, best first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Class {
-    /// Inside the local network.
-    Local,
-    /// From one side to the other without a third.
-    Direct,
-    /// Over a relay that carries files.
-    Relay,
-    /// Over a relay that limits bytes or time, or a slow one.
-    Thin,
-}
-
-/// What a rung is to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Plan {
-    /// Dial these, racing each other; the first that proves to be the peer counts.
-    Dial(Vec<Target>),
-    /// Ask the peer to dial these addresses of ours.
-    AskDialBack(Vec<Target>),
-    /// Punch towards these, IPv6 first, and what signalling adds.
-    Punch(Vec<SocketAddr>),
-    /// Punch with guessed ports of these addresses.
-    Guess {
-        /// Where the peer was seen.
-        addresses: Vec<SocketAddr>,
-        /// How to guess.
-        technique: Technique,
-    },
-    /// Run ICE.
-    Ice,
-    /// Go through a TURN server.
-    Turn,
-    /// Go through a circuit relay.
-    Circuit,
-    /// Go through a Gun relay.
-    GunRelay,
-}
-
-/// What the driver is to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// Start a rung. The ladder cancels it itself at its deadline.
-    Start {
-        /// Its name from now on.
-        rung: RungId,
-        /// The way.
-        method: Method,
-        /// What to do.
-        plan: Plan,
-        /// When it will be cancelled.
-        deadline: Time,
-    },
-    /// Stop a rung that has not ended.
-    Cancel {
-        /// Which.
-        rung: RungId,
-    },
-    /// The first path stands: use it.
-    Connected {
-        /// Which rung gave it.
-        rung: RungId,
-        /// The way.
-        method: Method,
-    },
-    /// Use another path that stands already. The old one, if it lives, stays until it is released.
-    Switch {
-        /// The path used so far.
-        from: RungId,
-        /// The path to use.
-        to: RungId,
-        /// The new path's way.
-        method: Method,
-        /// Why.
-        why: Change,
-    },
-    /// Close a path that is not needed any more.
-    Release {
-        /// Which.
-        rung: RungId,
-    },
-    /// The path in use died and none stands by. The search has begun again.
-    Lost {
-        /// Which path died.
-        rung: RungId,
-    },
-    /// No way is left. Nothing follows until [`Ladder::start`] is called again.
-    GiveUp {
-        /// Everything that was tried.
-        log: AttemptLog,
-    },
-}
-
-/// Why another path is used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Change {
-    /// It is better, or the network changed under the old one.
-    Upgrade,
-    /// The old one died.
-    Fallback,
-}
 
 /// The machine.
 #[derive(Debug)]
@@ -377,7 +273,8 @@ impl Ladder {
 
     fn begin_round(&mut self) {
         self.rounds += 1;
-        self.had_path = self.paths.active().is_some();
+        // A path of another network does not promise one here.
+        self.had_path = self.paths.bar().is_some();
         self.state = State::Active;
         self.round_start = self.now;
         self.tried.clear();
@@ -434,7 +331,7 @@ impl Ladder {
         let waiting = std::mem::take(&mut self.waiting);
         let mut held: Vec<(Time, Step)> = Vec::new();
         for (at, step) in waiting {
-            if self.paths.bar().is_some_and(|class| class <= step.class) {
+            if self.paths.bar().is_some_and(|class| class <= step.class) && !self.opens_signalling(&step) {
                 self.skip(step.method, String::new(), Skip::AlreadyConnected);
                 continue;
             }
@@ -461,6 +358,14 @@ impl Ladder {
         if self.waiting.is_empty() && self.running.is_empty() && self.paths.active().is_none() {
             self.round_failed();
         }
+    }
+
+    /// Whether a step is the circuit without which no better path can be agreed on.
+    fn opens_signalling(&self, step: &Step) -> bool {
+        step.method == Method::Circuit
+            && self.situation.signalling == Signalling::AfterCircuit
+            && self.paths.bar() > Some(Class::Direct)
+            && !self.paths.has(Method::Circuit)
     }
 
     /// Whether messages can be exchanged now, later, or not in this round.
@@ -521,7 +426,11 @@ impl Ladder {
         }
         self.out.extend(released.into_iter().map(|rung| Output::Release { rung }));
         let bar = self.paths.bar();
-        self.cancel_running(|running| bar.is_some_and(|class| class <= running.step.class));
+        let waits = self.situation.signalling == Signalling::AfterCircuit && bar > Some(Class::Direct);
+        self.cancel_running(|running| {
+            let opens_signalling = waits && running.step.method == Method::Circuit;
+            bar.is_some_and(|class| class <= running.step.class) && !opens_signalling
+        });
     }
 
     /// Nothing is left and there is no path. One that was there and broke may come back; what never worked will not.
@@ -590,37 +499,6 @@ impl Ladder {
 /// Whether the next rungs give it its head start. Relays carry bytes meanwhile; the local network answers at once.
 fn is_blocking(step: &Step) -> bool {
     step.class == Class::Direct && step.after.is_none()
-}
-
-fn class_of(method: Method, relayed: bool, limited: bool) -> Class {
-    match method {
-        Method::Lan => Class::Local,
-        Method::Circuit if limited => Class::Thin,
-        Method::GunRelay => Class::Thin,
-        Method::Circuit | Method::Turn => Class::Relay,
-        _ if relayed => Class::Relay,
-        Method::DirectV6
-        | Method::DirectV4
-        | Method::Mapped(_, Side::Ours | Side::Theirs)
-        | Method::UdpPunch
-        | Method::UdpAdvancedPunch
-        | Method::TcpPunch
-        | Method::TcpSimultaneousOpen
-        | Method::Ice => Class::Direct,
-    }
-}
-
-/// The first addresses of a plan, for the log.
-fn describe(plan: &Plan) -> String {
-    let addresses: Vec<String> = match plan {
-        Plan::Dial(targets) | Plan::AskDialBack(targets) => {
-            targets.iter().map(|target| target.address.to_string()).collect()
-        }
-        Plan::Punch(addresses) | Plan::Guess { addresses, .. } => addresses.iter().map(ToString::to_string).collect(),
-        Plan::Ice | Plan::Turn | Plan::Circuit | Plan::GunRelay => Vec::new(),
-    };
-    let more = if addresses.len() > 3 { ", ..." } else { "" };
-    addresses.into_iter().take(3).collect::<Vec<_>>().join(", ") + more
 }
 
 #[cfg(test)]

@@ -58,7 +58,10 @@ impl Paths {
 
     /// Keeps the best to stand by, trusted ones first, and one of each class.
     fn shed(&mut self) -> Vec<RungId> {
-        self.standby.sort_by_key(|path| (path.doubtful, path.class, std::cmp::Reverse(path.since)));
+        // Of equal ones the circuit: signalling may go over it.
+        self.standby.sort_by_key(|path| {
+            (path.doubtful, path.class, path.method != Method::Circuit, std::cmp::Reverse(path.since))
+        });
         let mut released = Vec::new();
         let mut kept: Vec<Path> = Vec::new();
         for path in self.standby.drain(..) {
@@ -135,8 +138,9 @@ impl Paths {
         self.active.iter().chain(&self.standby).any(|path| path.rung == rung)
     }
 
+    /// Whether a path by this method stands and is trusted.
     pub(super) fn has(&self, method: Method) -> bool {
-        self.active.iter().chain(&self.standby).any(|path| path.method == method)
+        self.active.iter().chain(&self.standby).any(|path| path.method == method && !path.doubtful)
     }
 
     pub(super) fn len(&self) -> usize {

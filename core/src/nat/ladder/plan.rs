@@ -23,7 +23,7 @@ pub(super) struct Step {
     pub(super) class: Class,
     /// From the start of the round.
     pub(super) offset: Duration,
-    /// Not before this one has ended: both would use the same ports.
+    /// Not before this one has ended, if that comes first: only its failure makes this one worth its cost.
     pub(super) after: Option<Method>,
 }
 
@@ -66,7 +66,7 @@ impl Planner<'_> {
         self.steps.push(Step { method, plan, class, offset: Duration::ZERO, after });
     }
 
-    fn leave_out(&mut self, method: Method, target: impl ToString, skip: Skip) {
+    fn leave_out(&mut self, method: Method, target: &str, skip: Skip) {
         self.left_out.push(LeftOut { method, target: target.to_string(), skip });
     }
 
@@ -76,9 +76,9 @@ impl Planner<'_> {
         let candidates = &self.situation.candidates;
         for (index, candidate) in candidates.iter().enumerate() {
             let method = method_of(candidate);
-            let address = candidate.target.address;
+            let address = candidate.target.address.to_string();
             if index >= limits::MAX_LADDER_CANDIDATES {
-                self.leave_out(method, address, Skip::Budget);
+                self.leave_out(method, &address, Skip::Budget);
                 break;
             }
             match self.may_dial(method, candidate) {
@@ -88,7 +88,7 @@ impl Planner<'_> {
                         targets.push(candidate.target);
                     }
                 }
-                Err(skip) => self.leave_out(method, address, skip),
+                Err(skip) => self.leave_out(method, &address, skip),
             }
         }
         for method in [Method::DirectV6, Method::DirectV4] {
@@ -141,7 +141,10 @@ impl Planner<'_> {
                 _ => None,
             };
             match skip {
-                Some(skip) => self.leave_out(Method::Mapped(mapping.protocol, Side::Ours), external.address, skip),
+                Some(skip) => {
+                    let method = Method::Mapped(mapping.protocol, Side::Ours);
+                    self.leave_out(method, &external.address.to_string(), skip);
+                }
                 None => by_protocol.entry(mapping.protocol).or_default().push(external),
             }
         }

@@ -1,7 +1,7 @@
 //! The ladder by single scenes; the whole of it is simulated in `core/tests/ladder_simulation.rs`.
 
 use super::*;
-use crate::nat::method::{MappingProtocol, Transport, parse_preference};
+use crate::nat::method::{MappingProtocol, Side, Transport, parse_preference};
 use crate::nat::policy::Refusal;
 use crate::nat::profile::{Filtering, Mapping, NatProfile};
 
@@ -248,17 +248,14 @@ fn a_path_that_keeps_breaking_is_given_up() {
         if outputs.iter().any(|output| matches!(output, Output::GiveUp { .. })) {
             break;
         }
-        match starts(&outputs).first() {
-            Some((_, rung)) => {
-                rounds += 1;
-                assert!(rounds < 100, "it never ends");
-                ladder.succeeded(now, *rung, false);
-                ladder.path_died(now, *rung);
-            }
-            None => {
-                now = ladder.next_timeout().expect("a pause");
-                ladder.handle_timeout(now);
-            }
+        if let Some((_, rung)) = starts(&outputs).first() {
+            rounds += 1;
+            assert!(rounds < 100, "it never ends");
+            ladder.succeeded(now, *rung, false);
+            ladder.path_died(now, *rung);
+        } else {
+            now = ladder.next_timeout().expect("a pause");
+            ladder.handle_timeout(now);
         }
     }
     assert_eq!(rounds, limits::MAX_LADDER_ROUNDS);
