@@ -186,6 +186,35 @@ pub const MAX_LADDER_ROUNDS: u32 = 6;
 pub const LADDER_PAUSE: Duration = Duration::from_secs(1);
 /// A path that lasted so long was a good one: the count of rounds starts anew.
 pub const STABLE_PATH: Duration = Duration::from_secs(30);
+/// Attributes of one STUN message: a TURN request has about ten.
+pub const MAX_STUN_ATTRIBUTES: usize = 64;
+/// Longest text in a STUN message, in bytes (RFC 8489 sections 14.9 and 14.10: 127 characters, as decoders count).
+pub const MAX_STUN_TEXT_BYTES: usize = 763;
+/// Datagrams of one STUN request (RFC 8489 section 6.2.1).
+pub const STUN_ATTEMPTS: u32 = 7;
+/// First wait for a STUN answer before the request is sent again: above most round trips, far below RFC 8489's 500 ms,
+/// which would spoil the second that connecting may take.
+pub const STUN_RTO: Duration = Duration::from_millis(200);
+/// A STUN server that is silent for so long, after four requests, is taken for unreachable over UDP.
+pub const STUN_SILENCE: Duration = Duration::from_millis(1600);
+/// Silence on UDP after which TCP is tried, to tell a blocked UDP from a missing network.
+pub const STUN_TCP_AFTER: Duration = Duration::from_millis(500);
+/// Servers asked over TCP.
+pub const STUN_TCP_SERVERS: usize = 3;
+/// Shortest wait for the other STUN servers once enough of them answered.
+pub const STUN_STRAGGLERS: Duration = Duration::from_millis(300);
+/// Addresses of STUN servers asked per address family: three show the mapping, the rest is for dead ones.
+pub const MAX_STUN_SERVERS: usize = 8;
+/// Time that finding out the NAT's behaviour may take, with looking up the servers.
+pub const STUN_DETECT_TIMEOUT: Duration = Duration::from_millis(2500);
+/// Time that looking up the names of servers may take.
+pub const STUN_LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
+/// Sources whose STUN requests we count; beyond it new ones are not answered until older ones are a second old.
+pub const STUN_SERVED_SOURCES: usize = 1024;
+/// STUN answers to one source in a second: a peer's whole discovery is about 20 requests.
+pub const STUN_ANSWERS_PER_SOURCE: u32 = 30;
+/// STUN answers in a second to all sources together: 50 kB/s.
+pub const STUN_ANSWERS: u32 = 1000;
 
 // --- fabric ---
 

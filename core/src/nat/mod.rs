@@ -9,3 +9,4 @@ pub mod registry;
 pub mod report;
 #[cfg(feature = "engine")]
 pub mod signal;
+pub mod stun;
