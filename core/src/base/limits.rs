@@ -186,6 +186,38 @@ pub const MAX_LADDER_ROUNDS: u32 = 6;
 pub const LADDER_PAUSE: Duration = Duration::from_secs(1);
 /// A path that lasted so long was a good one: the count of rounds starts anew.
 pub const STABLE_PATH: Duration = Duration::from_secs(30);
+/// ICE candidates of one side; browsers on machines with many interfaces send about 20.
+pub const MAX_ICE_CANDIDATES: usize = 50;
+/// Candidate pairs of one ICE session (RFC 8445 section 6.1.2.5).
+pub const MAX_ICE_PAIRS: usize = 100;
+/// Longest line of an ICE candidate: the fixed part, two IPv6 addresses and some extensions.
+pub const MAX_ICE_LINE_BYTES: usize = 512;
+/// Longest ICE user name fragment and password (RFC 8839 section 5.4).
+pub const MAX_ICE_CREDENTIAL_BYTES: usize = 256;
+/// Checks of the peer that came before its credentials, kept until they are known.
+pub const MAX_ICE_EARLY_CHECKS: usize = 8;
+/// Pairs whose check was triggered by one of the peer and waits for its turn.
+pub const MAX_ICE_TRIGGERED: usize = MAX_ICE_PAIRS;
+/// Time between two new checks (RFC 8445 section 14.2, Ta).
+pub const ICE_PACE: Duration = Duration::from_millis(50);
+/// The same while there are at most [`ICE_FEW_PAIRS`] pairs: together they cost less than one pair's retransmissions.
+pub const ICE_FAST_PACE: Duration = Duration::from_millis(10);
+/// Up to so many pairs are checked quickly.
+pub const ICE_FEW_PAIRS: usize = 10;
+/// First retransmission of a check; doubles (RFC 8445 section 14.3).
+pub const ICE_RTO: Duration = Duration::from_millis(500);
+/// Transmissions of one check. After the last one it is answered within twice its wait or has failed: 7.5 seconds.
+pub const ICE_ATTEMPTS: u32 = 4;
+/// A session without a selected pair ends after this.
+pub const ICE_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long the controlling side waits for a better pair after the first direct one works.
+pub const ICE_NOMINATION_PATIENCE: Duration = Duration::from_millis(100);
+/// The same when only a relayed pair works.
+pub const ICE_RELAY_PATIENCE: Duration = Duration::from_millis(500);
+/// Time between consent checks (RFC 7675 section 5.1), made irregular by a fifth.
+pub const ICE_CONSENT_INTERVAL: Duration = Duration::from_secs(5);
+/// Consent ends so long after the last answer.
+pub const ICE_CONSENT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Attributes of one STUN message: a TURN request has about ten.
 pub const MAX_STUN_ATTRIBUTES: usize = 64;
 /// Longest text in a STUN message, in bytes (RFC 8489 sections 14.9 and 14.10: 127 characters, as decoders count).
