@@ -208,6 +208,10 @@ pub const ICE_FEW_PAIRS: usize = 10;
 pub const ICE_RTO: Duration = Duration::from_millis(500);
 /// Transmissions of one check. After the last one it is answered within twice its wait or has failed: 7.5 seconds.
 pub const ICE_ATTEMPTS: u32 = 4;
+/// Repetition of the check that nominates: its pair is known to work, so only loss can be in the way.
+pub const ICE_NOMINATION_RTO: Duration = Duration::from_millis(200);
+/// Transmissions of that check: at 30 % loss each way all of them die once in a thousand times.
+pub const ICE_NOMINATION_ATTEMPTS: u32 = 10;
 /// A session without a selected pair ends after this.
 pub const ICE_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long the controlling side waits for a better pair after the first direct one works.

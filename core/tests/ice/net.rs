@@ -42,6 +42,8 @@ struct Nat {
     public: IpAddr,
     /// External port by destination; the destination is left out for endpoint-independent mapping.
     ports: BTreeMap<Option<SocketAddr>, u16>,
+    /// All external ports ever given.
+    given: BTreeSet<u16>,
     /// Destinations by external port.
     sent: BTreeSet<(u16, SocketAddr)>,
     next_port: u16,
@@ -51,18 +53,17 @@ impl Nat {
     fn out(&mut self, to: SocketAddr) -> SocketAddr {
         let hard = matches!(self.place, Place::Symmetric | Place::SymmetricOpen);
         let next = &mut self.next_port;
-        // A flow that was opened from outside goes back by the port it came in.
-        let inbound = self.sent.iter().find(|(_, other)| *other == to).map(|(port, _)| *port);
         let port = *self.ports.entry(hard.then_some(to)).or_insert_with(|| {
             *next = next.wrapping_mul(31).wrapping_add(7919) | 1024;
-            inbound.unwrap_or(*next)
+            *next
         });
+        self.given.insert(port);
         self.sent.insert((port, to));
         SocketAddr::new(self.public, port)
     }
 
     fn lets_in(&mut self, from: SocketAddr, port: u16) -> bool {
-        let open = self.ports.values().any(|mapped| *mapped == port);
+        let open = self.given.contains(&port);
         let allowed = match self.place {
             Place::Public | Place::FullCone | Place::SymmetricOpen => true,
             Place::AddressRestricted => self.sent.iter().any(|(own, to)| *own == port && to.ip() == from.ip()),
@@ -71,6 +72,10 @@ impl Nat {
         };
         if open && allowed {
             self.sent.insert((port, from));
+            // A flow that was opened from outside goes back by the port it came in.
+            if self.place == Place::SymmetricOpen {
+                self.ports.insert(Some(from), port);
+            }
         }
         open && allowed
     }
@@ -147,7 +152,8 @@ fn peer(number: u8, place: Place, role: Role, seed: u64) -> Peer {
     let mut agent = Agent::new(Time::ZERO, config);
     let (host, _) = agent.add_host(Time::ZERO, host_address).unwrap();
     let (ports, sent) = (BTreeMap::new(), BTreeSet::new());
-    let nat = Nat { place, public, ports, sent, next_port: 30_000 + u16::from(number) };
+    let given = BTreeSet::new();
+    let nat = Nat { place, public, ports, given, sent, next_port: 30_000 + u16::from(number) };
     Peer {
         agent,
         host,
@@ -219,10 +225,7 @@ impl Net {
             let now = self.now;
             let peer = &mut self.peers[i];
             peer.agent.restart(now, credentials(77 + i as u64));
-            let mut told = vec![told_host(peer)];
-            let stun: SocketAddr = STUN.parse().unwrap();
-            let mapped = peer.nat.out(stun);
-            told.extend(peer.agent.add_reflexive(now, peer.host, mapped, stun));
+            let told: Vec<Candidate> = peer.agent.local_candidates().cloned().collect();
             peer.agent.end_of_local(now);
             let credentials = peer.agent.credentials().clone();
             self.schedule(ONE_WAY, Event::Credentials(1 - i, credentials));

@@ -288,6 +288,11 @@ impl Agent {
         self.out.pop_front()
     }
 
+    /// What to tell the peer, again after a restart.
+    pub fn local_candidates(&self) -> impl Iterator<Item = &Candidate> {
+        self.locals.iter().map(|local| &local.candidate)
+    }
+
     /// The pair in use.
     pub fn selected(&self) -> Option<(LocalId, SocketAddr)> {
         self.selected.as_ref().map(|selected| (selected.local, selected.to))

@@ -109,9 +109,13 @@ impl Agent {
             }
             State::InProgress => {
                 pair.nominated_early |= nominated;
-                // What we sent may have died at a NAT that the peer has opened only now: once more, at once.
-                if let Some(check) = pair.check.as_mut().filter(|check| check.attempts == 1) {
-                    check.next = now;
+                // What we sent may have died at a NAT that the peer has opened only now: once more, at once, unless that
+                // has just been done.
+                if let Some(check) = pair.check.as_mut()
+                    && !check.nominates
+                    && (check.attempts == 1 || now.since(check.sent) >= AGAIN)
+                {
+                    (check.attempts, check.wait, check.next) = (1, limits::ICE_RTO, now);
                 }
             }
             State::Frozen | State::Waiting | State::Failed => {
@@ -252,8 +256,9 @@ impl Agent {
             let Ok(bytes) = messages::request(transaction, request, &self.ours, &theirs) else { return };
             self.out.push_back(Output::Send { local: LocalId(pair.local), to: remote.address, bytes: bytes.clone() });
             pair.state = State::InProgress;
-            let (attempts, wait) = (1, limits::ICE_RTO);
-            pair.check = Some(Check { transaction, bytes, attempts, wait, next: now + wait, role, nominates });
+            let (attempts, wait) = (1, if nominates { limits::ICE_NOMINATION_RTO } else { limits::ICE_RTO });
+            pair.check =
+                Some(Check { transaction, bytes, attempts, wait, sent: now, next: now + wait, role, nominates });
             self.next_check = now + self.pace();
         }
     }
@@ -267,13 +272,15 @@ impl Agent {
         let Self { pairs, remotes, out, .. } = self;
         for pair in pairs.iter_mut() {
             let Some(check) = pair.check.as_mut().filter(|check| check.next <= now) else { continue };
-            if check.attempts >= limits::ICE_ATTEMPTS {
+            let most = if check.nominates { limits::ICE_NOMINATION_ATTEMPTS } else { limits::ICE_ATTEMPTS };
+            if check.attempts >= most {
                 pair.check = None;
                 pair.state = State::Failed;
                 failed.push(pair.id);
             } else if let Some(remote) = remotes.get(pair.remote) {
                 check.attempts += 1;
-                check.wait *= 2;
+                check.wait = if check.nominates { check.wait } else { check.wait * 2 };
+                check.sent = now;
                 check.next = now + check.wait;
                 let (to, bytes) = (remote.address, check.bytes.clone());
                 out.push_back(Output::Send { local: LocalId(pair.local), to, bytes });
@@ -402,6 +409,9 @@ impl Agent {
 
 /// Without any candidate left, a check of the peer from an address that nobody told is still waited for (RFC 8863).
 const EXPECTATION: Duration = Duration::from_secs(2);
+
+/// Least time between two repetitions that the peer's checks cause.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// Between 0.8 and 1.2 of the interval (RFC 7675 section 5.1).
 fn consent_interval(jitter: &mut Jitter) -> Duration {

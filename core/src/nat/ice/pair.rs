@@ -50,6 +50,8 @@ pub(super) struct Check {
     pub(super) bytes: Vec<u8>,
     pub(super) attempts: u32,
     pub(super) wait: std::time::Duration,
+    /// When it was last sent.
+    pub(super) sent: Time,
     /// When it is sent again, or given up.
     pub(super) next: Time,
     /// The role it was sent in.
