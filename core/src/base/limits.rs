@@ -241,6 +241,10 @@ pub const STUN_TCP_SERVERS: usize = 3;
 pub const STUN_STRAGGLERS: Duration = Duration::from_millis(300);
 /// Addresses of STUN servers asked per address family: three show the mapping, the rest is for dead ones.
 pub const MAX_STUN_SERVERS: usize = 8;
+/// Addresses of one name asked per family: more of one operator prove nothing more.
+pub const MAX_STUN_ADDRESSES_PER_NAME: usize = 3;
+/// Attributes of a Binding answer over TCP, in bytes: a dozen addresses and a text.
+pub const MAX_STUN_ANSWER_BYTES: usize = 2048;
 /// Time that finding out the NAT's behaviour may take, with looking up the servers.
 pub const STUN_DETECT_TIMEOUT: Duration = Duration::from_millis(2500);
 /// Time that looking up the names of servers may take.
@@ -251,6 +255,34 @@ pub const STUN_SERVED_SOURCES: usize = 1024;
 pub const STUN_ANSWERS_PER_SOURCE: u32 = 30;
 /// STUN answers in a second to all sources together: 50 kB/s.
 pub const STUN_ANSWERS: u32 = 1000;
+/// Largest datagram relayed by TURN: what fits UDP with the headers of a Send indication.
+pub const MAX_TURN_PAYLOAD_BYTES: usize = 65_000;
+/// Permissions, and channels, of one TURN allocation: it serves one peer with several addresses.
+pub const MAX_TURN_PEERS: usize = 64;
+/// A TURN peer that nothing went to or came from for so long is not renewed.
+pub const TURN_IDLE_PEER: Duration = Duration::from_secs(15 * 60);
+/// Wait for the answer to one TURN request, repeats included.
+pub const TURN_REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// Wait for a TURN server to confirm the end of an allocation; it ends by itself anyway.
+pub const TURN_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Challenges (401, 438) answered for one TURN request: the first one, and nonces that just went stale.
+pub const TURN_CHALLENGES: u32 = 3;
+/// Alternate servers (300) followed.
+pub const TURN_REDIRECTS: usize = 3;
+/// Lifetime asked for an allocation: RFC 8656's default.
+pub const TURN_LIFETIME: Duration = Duration::from_secs(600);
+/// Longest lifetime believed, so that a dead allocation is noticed.
+pub const MAX_TURN_LIFETIME: Duration = Duration::from_secs(3600);
+/// Time to allocate, with connecting, TLS and all addresses of the server.
+pub const TURN_ALLOCATE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A TURN server that takes not a byte of what is written to it for so long is given up.
+pub const TURN_WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Datagrams from peers waiting to be received; the newest are dropped beyond it, as by any socket.
+pub const TURN_DATAGRAMS: usize = 1024;
+/// Datagrams and requests waiting to be sent through one allocation; who sends more waits.
+pub const TURN_COMMANDS: usize = 64;
+/// Bytes read from a TURN stream at once.
+pub const TURN_READ_BYTES: usize = 64 * 1024;
 
 // --- fabric ---
 

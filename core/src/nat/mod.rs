@@ -11,3 +11,4 @@ pub mod report;
 #[cfg(feature = "engine")]
 pub mod signal;
 pub mod stun;
+pub mod turn;

@@ -3,6 +3,8 @@
 
 pub mod attribute;
 pub mod behaviour;
+#[cfg(feature = "engine")]
+pub mod driver;
 pub mod integrity;
 pub mod message;
 pub mod redirect;
