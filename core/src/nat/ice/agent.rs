@@ -171,6 +171,11 @@ impl Agent {
         self.add_local(now, Kind::Host, address, None, None)
     }
 
+    /// Another address of ours at which packets to a socket arrive. `None` when the table is full or it is known.
+    pub fn add_alias(&mut self, now: Time, base: LocalId, address: SocketAddr) -> Option<Candidate> {
+        self.add_local(now, Kind::Host, address, Some(base), None).map(|(_, told)| told)
+    }
+
     /// What a STUN server sees of a socket. `None` when that tells the peer nothing new.
     pub fn add_reflexive(
         &mut self,
@@ -337,7 +342,7 @@ impl Agent {
             priority: priority(kind, family - index as u16, 1),
             address,
             kind,
-            related: (base != index).then_some(base_address),
+            related: (kind == Kind::ServerReflexive).then_some(base_address),
         };
         self.locals.push(Local { candidate: candidate.clone(), base, seen_as: None, origin });
         if base == index {

@@ -14,9 +14,13 @@
 mod agent;
 mod candidate;
 mod checks;
+mod description;
+#[cfg(feature = "engine")]
+pub mod driver;
 mod messages;
 mod pair;
 
 pub use self::agent::{Agent, Config, FailedBecause, LocalId, Output, Rejected};
 pub use self::candidate::{Candidate, Kind, priority};
+pub use self::description::Description;
 pub use self::messages::{Credentials, Role};
