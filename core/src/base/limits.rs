@@ -211,6 +211,94 @@ pub const PUNCH_TCP_ATTEMPTS: u32 = 200;
 pub const PUNCH_TCP_RETRY: Duration = Duration::from_millis(100);
 /// Time of a TCP round, besides two round trips of the signalling channel: one retransmitted SYN fits.
 pub const PUNCH_TCP_ROUND: Duration = Duration::from_secs(4);
+/// Attempts one report keeps; later ones are only counted. More than all ways to one peer together, twice.
+pub const MAX_REPORTED_ATTEMPTS: usize = 64;
+/// Longest detail of one attempt: one line of an operating system's error with its address.
+pub const MAX_ATTEMPT_DETAIL_BYTES: usize = 200;
+/// What worked is remembered for so long (api.md A.4.16): networks and routers change within months.
+pub const REGISTRY_LIFETIME: Duration = Duration::from_secs(45 * 24 * 3600);
+/// Pairs of network and peer whose way is remembered; the least recently used are forgotten.
+pub const MAX_REGISTRY_PEERS: usize = 4096;
+/// Ways remembered per network and peer: the best of each family and transport.
+pub const MAX_REGISTRY_METHODS: usize = 4;
+/// Longest text (peer id, network, address, note) in the registry, and most notes of an entry.
+pub const MAX_REGISTRY_TEXT_BYTES: usize = 256;
+/// Notes of one entry.
+pub const MAX_REGISTRY_NOTES: usize = 8;
+/// Largest registry file read: a full table of ordinary entries is a quarter of it.
+pub const MAX_REGISTRY_FILE_BYTES: u64 = 16 * 1024 * 1024;
+/// Addresses of one peer that one ladder considers; a peer with more has named somebody else's.
+pub const MAX_LADDER_CANDIDATES: usize = 32;
+/// Addresses and ways tried in one round, however many trickle in.
+pub const MAX_LADDER_TARGETS: usize = 4 * MAX_LADDER_CANDIDATES;
+/// Rungs that run at the same time: sockets, probes and a relay's patience are shared by all peers being connected.
+pub const MAX_RUNNING_RUNGS: usize = 8;
+/// Paths kept beside the one in use: one relay and the path before the last change.
+pub const MAX_STANDBY_PATHS: usize = 2;
+/// How long a path that is no longer used stands by. As long as an idle connection.
+pub const STANDBY_LINGER: Duration = IDLE_CONNECTION_TIMEOUT;
+/// What worked last time is alone for so long: two exchanges over a signalling path of 50 ms and the punch itself.
+pub const LADDER_MEMORY_HEAD_START: Duration = Duration::from_millis(250);
+/// Head start of an ordinary rung over the next: the answer of a near peer comes before the next rung costs anything.
+pub const LADDER_HEAD_START: Duration = Duration::from_millis(50);
+/// Head start of UDP punching over TCP punching: an exchange of messages and the first probe at 50 ms.
+pub const LADDER_PUNCH_HEAD_START: Duration = Duration::from_millis(150);
+/// Time for a dial inside the local network.
+pub const LAN_RUNG_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time for a dial over the internet, by us or by the peer: two retransmissions.
+pub const DIAL_RUNG_TIMEOUT: Duration = Duration::from_secs(3);
+/// Time for plain UDP punching: 30 probes. What has not met by then will not.
+pub const UDP_PUNCH_RUNG_TIMEOUT: Duration = Duration::from_millis(1500);
+/// Time for guessed ports: 1024 probes at 500 per second, and the exchange before them.
+pub const ADVANCED_PUNCH_RUNG_TIMEOUT: Duration = Duration::from_millis(2500);
+/// Time for TCP punching: two retransmissions of a SYN with retries after refusals.
+pub const TCP_PUNCH_RUNG_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time for ICE and for relays, where servers take part.
+pub const RELAY_RUNG_TIMEOUT: Duration = Duration::from_secs(5);
+/// A round ends after this, whatever still runs.
+pub const LADDER_ROUND_TIMEOUT: Duration = Duration::from_secs(15);
+/// Rounds in a row without a path that lasts; then the ladder gives up.
+pub const MAX_LADDER_ROUNDS: u32 = 6;
+/// Pause before the second such round; doubles with each.
+pub const LADDER_PAUSE: Duration = Duration::from_secs(1);
+/// A path that lasted so long was a good one: the count of rounds starts anew.
+pub const STABLE_PATH: Duration = Duration::from_secs(30);
+/// ICE candidates of one side; browsers on machines with many interfaces send about 20.
+pub const MAX_ICE_CANDIDATES: usize = 50;
+/// Candidate pairs of one ICE session (RFC 8445 section 6.1.2.5).
+pub const MAX_ICE_PAIRS: usize = 100;
+/// Longest line of an ICE candidate: the fixed part, two IPv6 addresses and some extensions.
+pub const MAX_ICE_LINE_BYTES: usize = 512;
+/// Longest ICE user name fragment and password (RFC 8839 section 5.4).
+pub const MAX_ICE_CREDENTIAL_BYTES: usize = 256;
+/// Checks of the peer that came before its credentials, kept until they are known.
+pub const MAX_ICE_EARLY_CHECKS: usize = 8;
+/// Pairs whose check was triggered by one of the peer and waits for its turn.
+pub const MAX_ICE_TRIGGERED: usize = MAX_ICE_PAIRS;
+/// Time between two new checks (RFC 8445 section 14.2, Ta).
+pub const ICE_PACE: Duration = Duration::from_millis(50);
+/// The same while there are at most [`ICE_FEW_PAIRS`] pairs: together they cost less than one pair's retransmissions.
+pub const ICE_FAST_PACE: Duration = Duration::from_millis(10);
+/// Up to so many pairs are checked quickly.
+pub const ICE_FEW_PAIRS: usize = 10;
+/// First retransmission of a check; doubles (RFC 8445 section 14.3).
+pub const ICE_RTO: Duration = Duration::from_millis(500);
+/// Transmissions of one check. After the last one it is answered within twice its wait or has failed: 7.5 seconds.
+pub const ICE_ATTEMPTS: u32 = 4;
+/// Repetition of the check that nominates: its pair is known to work, so only loss can be in the way.
+pub const ICE_NOMINATION_RTO: Duration = Duration::from_millis(200);
+/// Transmissions of that check: at 30 % loss each way all of them die once in a thousand times.
+pub const ICE_NOMINATION_ATTEMPTS: u32 = 10;
+/// A session without a selected pair ends after this.
+pub const ICE_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long the controlling side waits for a better pair after the first direct one works.
+pub const ICE_NOMINATION_PATIENCE: Duration = Duration::from_millis(100);
+/// The same when only a relayed pair works.
+pub const ICE_RELAY_PATIENCE: Duration = Duration::from_millis(500);
+/// Time between consent checks (RFC 7675 section 5.1), made irregular by a fifth.
+pub const ICE_CONSENT_INTERVAL: Duration = Duration::from_secs(5);
+/// Consent ends so long after the last answer.
+pub const ICE_CONSENT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Attributes of one STUN message: a TURN request has about ten.
 pub const MAX_STUN_ATTRIBUTES: usize = 64;
 /// Longest text in a STUN message, in bytes (RFC 8489 sections 14.9 and 14.10: 127 characters, as decoders count).
