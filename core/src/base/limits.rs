@@ -134,6 +134,44 @@ pub const UDP_ROUTES: usize = 256;
 pub const MAX_SIGNAL_BYTES: usize = 8 * 1024;
 /// Signalling messages of one attempt that wait for their reader.
 pub const SIGNAL_QUEUE: usize = 16;
+/// Ports one node wishes to have mapped: a few per listener, as the original package allowed.
+pub const MAX_MAPPINGS: usize = 50;
+/// First pause before a PCP or NAT-PMP request is sent again; doubles. The router is one hop away.
+pub const MAPPING_RETRANSMIT: Duration = Duration::from_millis(250);
+/// A router that answers nothing for so long does not speak the protocol: three tries.
+pub const MAPPING_SILENCE: Duration = Duration::from_millis(1500);
+/// How long a worse protocol waits for a better one after it has answered: one retransmission and its answer.
+pub const MAPPING_GRACE: Duration = Duration::from_millis(300);
+/// Time a UPnP request to change a mapping may take: several SOAP calls to a slow router.
+pub const UPNP_REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// Smallest pause between two attempts to renew a mapping (RFC 6887 section 11.2.1).
+pub const MAPPING_RENEWAL_PAUSE: Duration = Duration::from_secs(4);
+/// UPnP has no sign of a restarted router, so its mappings are made again so often at least.
+pub const UPNP_RENEWAL: Duration = Duration::from_secs(10 * 60);
+/// How often the router's epoch is asked for while something is mapped, to notice a restart nobody announced.
+pub const MAPPING_CHECK_INTERVAL: Duration = Duration::from_secs(60);
+/// First pause after all protocols have failed; doubles up to [`MAX_MAPPING_PAUSE`].
+pub const MAPPING_PAUSE: Duration = Duration::from_secs(30);
+/// Longest pause between attempts to map a port.
+pub const MAX_MAPPING_PAUSE: Duration = Duration::from_secs(30 * 60);
+/// Restarts of a router that are believed at most so often: whoever forges them on the local network gains nothing.
+pub const MAPPING_RESET_PAUSE: Duration = Duration::from_secs(1);
+/// Ports tried after the suggested one was taken, before the router is asked for any.
+pub const UPNP_PORT_TRIES: u16 = 4;
+/// Time `stop()` gives the router to confirm that mappings are deleted.
+pub const MAPPING_STOP_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest datagram taken from a router: the longest PCP message (RFC 6887 section 7) and one byte to see more.
+pub const MAX_MAPPING_DATAGRAM_BYTES: usize = 1101;
+/// Events of the port mapper waiting for one reader; the oldest are dropped.
+pub const MAPPING_EVENTS: usize = 256;
+/// UPnP requests being carried out at once, and their answers waiting: one per mapping and family.
+pub const UPNP_REQUESTS: usize = 2 * MAX_MAPPINGS;
+/// How often the default gateway is looked up again: a changed route does not always come with a changed address.
+pub const GATEWAY_INTERVAL: Duration = Duration::from_secs(15);
+/// After a change of addresses the routes follow; wait for them to settle.
+pub const INTERFACE_SETTLE: Duration = Duration::from_millis(250);
+/// Longest lease asked for: a day, which is also the longest that UPnP knows for pinholes.
+pub const MAX_MAPPING_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
 // --- fabric ---
 

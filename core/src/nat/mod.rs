@@ -1,6 +1,7 @@
 //! Becoming reachable and reaching others through NATs and firewalls. Not here: encrypted links (`fabric`), which are
 //! made over whatever this layer yields, and who has what (`discovery`).
 
+pub mod mapping;
 pub mod profile;
 #[cfg(feature = "engine")]
 pub mod signal;
