@@ -16,6 +16,14 @@ pub mod pcp;
 pub mod reach;
 mod vocabulary;
 
+#[cfg(feature = "engine")]
+mod driver;
+
+#[cfg(feature = "engine")]
+pub use driver::{
+    DeleteRequest, MapperConfig, MappingRequest, PortMapper, ProbeReport, create_mapping, delete_mapping,
+    external_address, probe, upnp_available,
+};
 pub use vocabulary::{
     Event, Failure, Family, Malformed, MappingInfo, MappingState, Method, Methods, ProbeResult, Protocol, Route, Wish,
 };
