@@ -1,7 +1,7 @@
 //! The files of this repository as data, for tests that check its shape.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Folders that hold no sources of ours.
 const SKIPPED: &[&str] = &["target", "node_modules", "__pycache__", "build", "dist", "corpus", "artifacts"];

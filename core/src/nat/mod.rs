@@ -3,6 +3,7 @@
 
 pub mod ice;
 pub mod ladder;
+pub mod mapping;
 pub mod method;
 pub mod policy;
 pub mod profile;

@@ -1,4 +1,5 @@
 //! Sockets as the layers above need them. Not here: any protocol, and files (`store`).
 
+pub mod interfaces;
 pub mod tcp;
 pub mod udp;
