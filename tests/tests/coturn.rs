@@ -55,11 +55,11 @@ async fn one_port_learns_its_own_address() {
         error = port.pump() => panic!("{error}"),
     };
     assert_eq!((one.expect("answered"), two.expect("answered")), (mapped, mapped));
-    let found = public_addresses(&DetectConfig::new(vec![
+    let config = DetectConfig::new(vec![
         stun_server(&format!("127.0.0.1:{}", server.port)),
         stun_server(&format!("127.0.0.2:{}", server.other_port)),
-    ]));
-    let found = found.await;
+    ]);
+    let found = public_addresses(&config).await;
     assert_eq!((found.v4, found.v6), (Some(mapped.ip()), None));
 }
 
