@@ -11,6 +11,7 @@ use crate::base::error::{Error, Result};
 use crate::base::events::{ErrorRecord, Event};
 use crate::base::limits;
 use crate::base::options::NodeOptions;
+use crate::fabric::meet::{self, MeetConfig};
 use crate::fabric::{Fabric, FabricEvent};
 use crate::nat::profile::NatProfile;
 use crate::nat::stun::driver::{DetectConfig, detect, serve};
@@ -40,6 +41,13 @@ impl Reachability {
                 }
             });
         }
+        let meeting = MeetConfig { servers: servers.clone(), profile: profile.clone() };
+        let (meeting_fabric, meeting_stop) = (fabric.clone(), stop.clone());
+        tracker.spawn(async move {
+            if let Err(error) = meet::run(meeting_fabric, meeting, meeting_stop).await {
+                tracing::debug!(%error, "peers on relayed links are not met directly");
+            }
+        });
         if !servers.is_empty() {
             let mut config = DetectConfig::new(servers);
             config.ipv6 = options.enable_ipv6;

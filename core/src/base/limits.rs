@@ -141,6 +141,72 @@ pub const MAX_RELAY_RETRY: Duration = Duration::from_secs(300);
 pub const MAX_SIGNAL_BYTES: usize = 8 * 1024;
 /// Signalling messages of one attempt that wait for their reader.
 pub const SIGNAL_QUEUE: usize = 16;
+/// Endpoints in one punching proposal: both families, both transports, a few interfaces.
+pub const PUNCH_ENDPOINTS: usize = 16;
+/// Predicted ports in one proposal: more than any window that still meets.
+pub const PUNCH_PORTS: usize = 64;
+/// Text of an ABORT, for people.
+pub const PUNCH_ABORT_TEXT_BYTES: usize = 200;
+/// External mappings that a prediction looks at; only the newest tell anything.
+pub const PUNCH_OBSERVATIONS: usize = 32;
+/// Predicted ports when nothing disturbs: the rendezvous and a few flows of other programs may have eaten some.
+pub const PUNCH_WINDOW: usize = 17;
+/// Sockets of the hard side in birthday probing. With 256 of them the median is 174 probes.
+pub const PUNCH_SOCKETS: u16 = 256;
+/// Probes of the easy side in birthday probing: 256 sockets are hit with 99.97 %.
+pub const PUNCH_SEARCH_PROBES: u16 = 2048;
+/// Random ports probed per second; faster than that, home routers drop new sessions.
+pub const PUNCH_SEARCH_RATE: u32 = 1000;
+/// Below this chance, birthday probing is not tried.
+pub const PUNCH_MIN_CHANCE: f64 = 0.3;
+/// Pairs of socket and address that one round probes on its schedule, besides those of birthday probing.
+pub const PUNCH_PAIRS: usize = 64;
+/// Times each pair is probed on the schedule: 6 s.
+pub const PUNCH_PASSES: u32 = 30;
+/// Pairs that gave a sign of life and are probed out of turn.
+pub const PUNCH_HOT_PAIRS: usize = 16;
+/// Probes of one such pair out of turn.
+pub const PUNCH_HOT_PROBES: u32 = 12;
+/// Transaction ids of received probes that one round remembers; beyond it new probes are ignored.
+pub const PUNCH_SEEN: usize = 2048;
+/// Packets that one round sends, answers included.
+pub const PUNCH_ROUND_PACKETS: u32 = 4096;
+/// Time of a round without birthday probing, besides two round trips of the signalling channel.
+pub const PUNCH_ROUND: Duration = Duration::from_millis(1500);
+/// Head start of the hard side in birthday probing: its sockets are open before most probes arrive.
+pub const PUNCH_HEAD_START: Duration = Duration::from_millis(150);
+/// Rounds with one peer until the network changes.
+pub const PUNCH_ROUNDS: u8 = 5;
+/// Packets for one peer until the network changes.
+pub const PUNCH_PACKETS: u32 = 12_000;
+/// Time of all rounds with one peer until the network changes.
+pub const PUNCH_TIME: Duration = Duration::from_secs(30);
+/// Wait for one signalling message; slow carriers store and forward.
+pub const PUNCH_SIGNAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a finished side still answers the peer's nominations, whose answers may have been lost.
+pub const PUNCH_LINGER: Duration = Duration::from_secs(3);
+/// Received packets of all sockets of a round that wait for the machine; the surplus is dropped like any lost packet.
+pub const PUNCH_QUEUE: usize = 256;
+/// STUN servers asked one after the other before a round: three show a pattern, a fourth may be dead.
+pub const PUNCH_OBSERVED_SERVERS: usize = 4;
+/// Wait for one of them: they were found to answer before.
+pub const PUNCH_OBSERVE_TIMEOUT: Duration = Duration::from_millis(800);
+/// Attempts to meet peers directly that run at once; the surplus stays on its relay.
+pub const MAX_MEETINGS: usize = 16;
+/// Head start of libp2p's own way to meet (DCUtR), which is cheaper where it works.
+pub const MEETING_GRACE: Duration = Duration::from_millis(700);
+/// Peers whose failed attempts are remembered, so that they are not repeated.
+pub const MEETING_HISTORIES: usize = 256;
+/// Remote endpoints of one TCP round.
+pub const PUNCH_TCP_TARGETS: usize = 17;
+/// Connections of one TCP round that are open or being opened at once, both directions.
+pub const PUNCH_TCP_CONNECTIONS: usize = 24;
+/// Connections that may be made in one TCP round, refused ones included.
+pub const PUNCH_TCP_ATTEMPTS: u32 = 200;
+/// Pause before a refused TCP connection is tried again.
+pub const PUNCH_TCP_RETRY: Duration = Duration::from_millis(100);
+/// Time of a TCP round, besides two round trips of the signalling channel: one retransmitted SYN fits.
+pub const PUNCH_TCP_ROUND: Duration = Duration::from_secs(4);
 /// Attributes of one STUN message: a TURN request has about ten.
 pub const MAX_STUN_ATTRIBUTES: usize = 64;
 /// Longest text in a STUN message, in bytes (RFC 8489 sections 14.9 and 14.10: 127 characters, as decoders count).

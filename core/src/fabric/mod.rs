@@ -15,6 +15,7 @@ mod driver;
 mod failure;
 mod identity;
 mod listen;
+pub mod meet;
 mod muxer;
 mod paths;
 mod quic;

@@ -2,6 +2,7 @@
 //! made over whatever this layer yields, and who has what (`discovery`).
 
 pub mod profile;
+pub mod punch;
 #[cfg(feature = "engine")]
 pub mod signal;
 pub mod stun;

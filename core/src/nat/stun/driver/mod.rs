@@ -27,6 +27,7 @@ use crate::net::udp::UdpPort;
 
 pub use detect::{DetectConfig, detect};
 pub use lifetime::measure_lifetime;
+pub use tcp::query_over_tcp;
 
 /// Our public addresses. `None` where no server of the family answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
