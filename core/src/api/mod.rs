@@ -25,11 +25,12 @@ pub use manifest::manifest;
 pub use nat::{PublicIps, detect_nat_type, discover_public_ips};
 pub use network::NetworkManager;
 pub use records::{
-    CallbackRequest, DiscoveredPeer, DownloadResult, FileCallback, FileInfo, PeerStats, ProgressFn, RemoteFile,
+    CallbackRequest, DiscoveredPeer, DownloadResult, FileCallback, FileInfo, NatReport, PeerStats, ProgressFn,
+    RemoteFile,
 };
 pub use task::{Canceller, Task};
 
-pub use crate::nat::profile::NatProfile;
+pub use crate::nat::profile::{Filtering, Mapping, NatProfile, PortAllocation};
 
 use crate::base::ids::ContentKey;
 use crate::base::options::{ClientOptions, DownloadOptions, NodeOptions};

@@ -74,12 +74,13 @@ async fn find_out(
 ) {
     match detect(config, stop.clone()).await {
         Ok(profile) => {
+            // Whoever hears the event finds the profile.
+            found.send_replace(Some(profile.clone()));
             events.send(Event::NatDetected {
                 nat_type: profile.name().to_owned(),
                 public_v4: profile.public_v4.map(|address| address.to_string()),
                 public_v6: profile.public_v6.map(|address| address.to_string()),
             });
-            found.send_replace(Some(profile));
         }
         Err(_) if stop.is_cancelled() => {}
         Err(error) => warn(&events, &error),

@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 use crate::base::ids::FileHash;
 use crate::discovery::candidate::host_and_port;
 use crate::discovery::source::Candidate;
+use crate::nat::profile::NatProfile;
 pub use crate::transfer::driver::callback::{CallbackRequest, FileCallback};
 pub use crate::transfer::driver::order::ProgressFn;
 
@@ -94,6 +95,27 @@ pub struct DownloadResult {
     pub peers: std::collections::BTreeMap<String, PeerStats>,
 }
 
+/// A [`NatProfile`] as bindings hand it over: with its name and what follows from it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NatReport {
+    /// `public`, `full-cone`, `port-restricted`, `symmetric`, `udp-blocked`, …
+    pub nat_type: &'static str,
+    /// Whether new destinations get new ports, so that what one server sees is useless for another.
+    pub symmetric: bool,
+    /// Whether a second NAT follows the nearest router; `None` while that router has not told its address.
+    pub double_nat: Option<bool>,
+    /// What was measured.
+    #[serde(flatten)]
+    pub profile: NatProfile,
+}
+
+impl From<NatProfile> for NatReport {
+    fn from(profile: NatProfile) -> Self {
+        Self { nat_type: profile.name(), symmetric: profile.is_symmetric(), double_nat: profile.is_double(), profile }
+    }
+}
+
 fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&path.display())
 }
@@ -112,10 +134,11 @@ impl From<&Candidate> for DiscoveredPeer {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
+    #[cfg(unix)]
     #[test]
     fn paths_that_are_not_text_are_shown() {
         use std::os::unix::ffi::OsStrExt;
@@ -124,5 +147,22 @@ mod tests {
         let info = FileInfo { path, hash: FileHash::of(b""), size: 0, content_id: None };
         let shown = serde_json::to_value(&info).expect("serialises");
         assert_eq!(shown["path"], "a\u{fffd}.bin");
+    }
+
+    #[test]
+    fn a_nat_report_has_the_name_beside_what_was_measured() {
+        use crate::nat::profile::{Mapping, PortAllocation};
+
+        let profile = NatProfile {
+            public_v4: "203.0.113.5:9".parse().ok(),
+            mapping: Some(Mapping::AddressAndPortDependent),
+            allocation: Some(PortAllocation::Sequential { step: -2 }),
+            ..NatProfile::default()
+        };
+        let shown = serde_json::to_value(NatReport::from(profile)).expect("serialises");
+        assert_eq!((&shown["natType"], &shown["symmetric"]), (&"symmetric".into(), &true.into()));
+        assert_eq!((&shown["doubleNat"], &shown["publicV4"]), (&serde_json::Value::Null, &"203.0.113.5:9".into()));
+        assert_eq!(shown["mapping"], "address-and-port-dependent");
+        assert_eq!(shown["allocation"], serde_json::json!({"kind": "sequential", "step": -2}));
     }
 }
