@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use crate::base::error::ErrorKind;
 use crate::base::options::{
-    AddFileOptions, ClientOptions, DownloadOptions, FindOptions, FromJson, HostOptions, NatOptions, NodeOptions,
+    AddFileOptions, ClientOptions, DownloadOptions, FindOptions, FromJson, HostOptions, MappingOptions, NatOptions,
+    NodeOptions,
 };
 
 /// Operations that every binding offers, as `object.operation`.
@@ -53,11 +54,14 @@ const OPERATIONS: &[&str] = &[
     "Connection.send",
     "Connection.receive",
     "Connection.close",
+    "create_upnp_mapping",
+    "delete_upnp_mapping",
     "detect_nat_type",
     "discover_public_ips",
     "download_file",
     "calculate_sha256",
     "calculate_sha256_file",
+    "external_address_upnp",
 ];
 
 /// Version, error kinds, option sets with defaults, and operations as one JSON value.
@@ -79,6 +83,7 @@ pub fn manifest() -> Value {
             "AddFileOptions": set::<AddFileOptions>(),
             "FindOptions": set::<FindOptions>(),
             "NatOptions": set::<NatOptions>(),
+            "MappingOptions": set::<MappingOptions>(),
         },
         "operations": OPERATIONS,
     })

@@ -11,6 +11,7 @@ mod manifest;
 mod nat;
 mod network;
 mod node;
+mod port_mapping;
 mod reachability;
 mod records;
 mod sharing;
@@ -24,6 +25,7 @@ pub use host::FileHost;
 pub use manifest::manifest;
 pub use nat::{PublicIps, detect_nat_type, discover_public_ips};
 pub use network::NetworkManager;
+pub use port_mapping::{PortMapping, create_upnp_mapping, delete_upnp_mapping, external_address_upnp};
 pub use records::{
     CallbackRequest, DiscoveredPeer, DownloadResult, FileCallback, FileInfo, NatReport, PeerStats, ProgressFn,
     RemoteFile,

@@ -8,9 +8,13 @@ use serde::Serialize;
 use super::task::Task;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::options::{FromJson, NatOptions};
+use crate::nat::mapping::Methods;
+use crate::nat::mapping::external_address;
+use crate::nat::mapping::reach::is_public;
 use crate::nat::profile::NatProfile;
 use crate::nat::stun::driver::{DetectConfig, detect, public_addresses};
 use crate::nat::stun::server::StunServer;
+use crate::net::interfaces::local_addresses;
 
 /// Servers that are asked when none are named. Of three operators, so that no one of them has to be believed.
 const DEFAULT_STUN_SERVERS: &[&str] =
@@ -52,7 +56,7 @@ pub fn detect_nat_type(options: NatOptions) -> Task<NatProfile> {
     })
 }
 
-/// Asks STUN servers for this machine's public addresses. What cannot be found out is `None`, not an error. Takes at
+/// This machine's public addresses: what the router says (PCP, NAT-PMP), else STUN servers, else its interfaces. What cannot be found out is `None`, not an error. Takes at
 /// most `timeout`. Dropping the task cancels it.
 ///
 /// Errors: `InvalidArgument` for a bad server.
@@ -60,10 +64,27 @@ pub fn discover_public_ips(options: NatOptions) -> Task<PublicIps> {
     Task::spawn(async move |cancel| {
         let config = config(&options)?;
         tokio::select! {
-            found = public_addresses(&config) => Ok(PublicIps { ipv4: found.v4, ipv6: found.v6 }),
-            () = cancel.cancelled() => Err(Error::new(ErrorKind::Cancelled, "the search for public addresses was cancelled")),
+            found = look_for_addresses(&options, config) => Ok(found),
+            () = cancel.cancelled() => {
+                Err(Error::new(ErrorKind::Cancelled, "the search for public addresses was cancelled"))
+            }
         }
     })
+}
+
+/// The router is believed before servers, if what it says can be true; servers before our own interfaces.
+async fn look_for_addresses(options: &NatOptions, config: DetectConfig) -> PublicIps {
+    let methods = Methods { upnp: false, pcp: true, nat_pmp: true };
+    let router = async {
+        if options.use_natpmp && !options.local_only { external_address(methods, config.total).await } else { None }
+    };
+    let (seen, router) = tokio::join!(public_addresses(&config), router);
+    let own = local_addresses();
+    let own = |v4: bool| own.iter().copied().find(|address| address.is_ipv4() == v4 && is_public(*address));
+    PublicIps {
+        ipv4: router.filter(|address| is_public(*address)).or(seen.v4).or_else(|| own(true)),
+        ipv6: if options.enable_ipv6 { seen.v6.or_else(|| own(false)) } else { None },
+    }
 }
 
 fn config(options: &NatOptions) -> Result<DetectConfig> {

@@ -1,7 +1,9 @@
 //! What a running node does so that others can reach it: it finds out its NAT, tells others what address it sees them
 //! at, and keeps places at relays. Not here: reaching others (`fabric`), and the protocols (`nat`).
 
-use tokio::sync::watch;
+use std::time::Duration;
+
+use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -13,6 +15,9 @@ use crate::base::limits;
 use crate::base::options::NodeOptions;
 use crate::fabric::meet::{self, MeetConfig};
 use crate::fabric::{Fabric, FabricEvent};
+use crate::nat::mapping::reach::Reach;
+use crate::nat::mapping::{self, Protocol};
+use crate::nat::mapping::{MapperConfig, PortMapper};
 use crate::nat::profile::NatProfile;
 use crate::nat::stun::driver::{DetectConfig, detect, serve};
 
@@ -54,6 +59,9 @@ impl Reachability {
             config.ports = fabric.udp_ports();
             tracker.spawn(find_out(config, found, events.clone(), stop.clone()));
         }
+        if (options.enable_upnp || options.enable_natpmp) && !options.local_only {
+            tracker.spawn(keep_mapped(options.clone(), fabric.port(), profile.clone(), events.clone(), stop.clone()));
+        }
         for relay in &options.relays {
             tracker.spawn(keep_place(relay.clone(), fabric.clone(), events.clone(), stop.clone()));
         }
@@ -84,6 +92,80 @@ async fn find_out(
         }
         Err(_) if stop.is_cancelled() => {}
         Err(error) => warn(&events, &error),
+    }
+}
+
+/// Has the router forward our port for as long as the node runs.
+async fn keep_mapped(
+    options: NodeOptions,
+    port: u16,
+    mut profile: watch::Receiver<Option<NatProfile>>,
+    events: EventBus,
+    stop: CancellationToken,
+) {
+    let config = MapperConfig {
+        ipv6: options.enable_ipv6,
+        description: Some("dig-nat-tools".to_owned()),
+        ..MapperConfig::new(options.enable_upnp, options.enable_natpmp)
+    };
+    let mapper = PortMapper::start(config);
+    let mut news = mapper.events();
+    let lifetime = Duration::from_secs(options.port_mapping_lifetime_s.into());
+    let wishes = [(options.enable_tcp, Protocol::Tcp), (options.enable_udp, Protocol::Udp)];
+    for (_, protocol) in wishes.into_iter().filter(|(enabled, _)| *enabled) {
+        if let Err(error) = mapper.map(protocol, port, port, lifetime) {
+            warn(&events, &error);
+        }
+    }
+    let mut profile_open = true;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            happened = news.recv() => match happened {
+                Ok(happened) => tell(&events, happened),
+                // What was missed is told by the next renewal.
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => break,
+            },
+            changed = profile.changed(), if profile_open => {
+                profile_open = changed.is_ok();
+                let seen = profile.borrow_and_update().as_ref().and_then(|profile| profile.public_v4);
+                if let Some(seen) = seen {
+                    mapper.set_public_address(seen.ip());
+                }
+            }
+        }
+    }
+    mapper.stop().await;
+}
+
+fn tell(events: &EventBus, happened: mapping::Event) {
+    use mapping::Event as Happened;
+    match happened {
+        Happened::Mapped(info) | Happened::Judged(info) | Happened::Moved { mapping: info, .. } => {
+            let (Some(external), Some(method)) = (info.external(), info.method()) else { return };
+            events.send(Event::PortMapped {
+                protocol: name(info.protocol),
+                internal_port: info.internal_port,
+                external: external.to_string(),
+                method: method.name().to_owned(),
+                reachable: info.reach() == Some(Reach::Likely),
+            });
+        }
+        Happened::Lost { mapping: info, reason, .. } => events.send(Event::PortLost {
+            protocol: name(info.protocol),
+            internal_port: info.internal_port,
+            reason: reason.to_string(),
+        }),
+        // A router that does not map is the ordinary case; renewals change nothing.
+        Happened::Renewed(_) | Happened::Refused(_) | Happened::Forgotten { .. } => {}
+    }
+}
+
+fn name(protocol: Protocol) -> String {
+    match protocol {
+        Protocol::Tcp => "tcp".to_owned(),
+        Protocol::Udp => "udp".to_owned(),
     }
 }
 

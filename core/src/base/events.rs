@@ -189,6 +189,30 @@ pub enum Event {
         /// Our IPv6 endpoint as the internet sees it.
         public_v6: Option<String>,
     },
+    /// The router forwards a port to this node.
+    #[serde(rename = "port:mapped")]
+    PortMapped {
+        /// `tcp` or `udp`.
+        protocol: String,
+        /// This node's port.
+        internal_port: u16,
+        /// The router's address and port (`host:port`).
+        external: String,
+        /// `PCP`, `NAT-PMP` or `UPnP`.
+        method: String,
+        /// Whether others can be expected to reach it: not when the router itself stands behind a NAT.
+        reachable: bool,
+    },
+    /// The router no longer forwards a port; it is asked again.
+    #[serde(rename = "port:lost")]
+    PortLost {
+        /// `tcp` or `udp`.
+        protocol: String,
+        /// This node's port.
+        internal_port: u16,
+        /// Why.
+        reason: String,
+    },
     /// A relay holds a place for this node, which can be reached through it.
     #[serde(rename = "relay:reserved")]
     RelayReserved {

@@ -251,6 +251,22 @@ options! {
         local_only: bool = env_switch("DIG_NAT_LOCAL_ONLY"), "localOnly" | "local_only";
     }
 
+    /// A port mapping to be made or deleted at the router by UPnP.
+    MappingOptions {
+        /// This machine's port, range 1 to 65535. Default 0: none, it has to be given to make a mapping.
+        internal_port: u16 = 0, "internalPort" | "internal_port";
+        /// The router's port. Default 0: the same as this machine's.
+        external_port: u16 = 0, "externalPort" | "external_port";
+        /// `TCP` or `UDP`. Default `TCP`.
+        protocol: String = "TCP".to_owned(), "protocol";
+        /// What the router shows beside the mapping. Default `dig-nat-tools`.
+        description: String = "dig-nat-tools".to_owned(), "description";
+        /// How long the router keeps it, in seconds. Default 7200, range 1 to 604800.
+        ttl_s: u32 = 7200, "ttl" | "lifetime" | "ttl_s";
+        /// Time for the router's answers in ms. Default 5000, range 100 to 60000.
+        timeout_ms: u64 = 5_000, "timeout" | "timeout_ms";
+    }
+
     /// Options of a search for peers.
     FindOptions {
         /// Stop after so many peers. Default 50, range 1 to 1000.
@@ -352,6 +368,18 @@ impl FromJson for NatOptions {
     }
 }
 
+impl FromJson for MappingOptions {
+    const TABLE: &'static [OptionInfo] = Self::OPTIONS;
+
+    fn validate(&self) -> Result<()> {
+        if !self.protocol.eq_ignore_ascii_case("tcp") && !self.protocol.eq_ignore_ascii_case("udp") {
+            return Err(Error::invalid("protocol", format_args!("{:?} is neither TCP nor UDP", self.protocol)));
+        }
+        in_range("ttl", self.ttl_s, 1, 604_800)?;
+        in_range("timeout", self.timeout_ms, 100, 60_000)
+    }
+}
+
 impl FromJson for FindOptions {
     const TABLE: &'static [OptionInfo] = Self::OPTIONS;
 
@@ -410,6 +438,7 @@ mod tests {
             AddFileOptions::TABLE,
             FindOptions::TABLE,
             NatOptions::TABLE,
+            MappingOptions::TABLE,
         ];
         for info in tables.concat() {
             assert!(info.doc.contains("Default"), "{} has no documented default", info.name);
