@@ -19,7 +19,7 @@ use crate::base::options::{ClientOptions, FindOptions, FromJson, HostOptions, No
 use crate::discovery::local::LocalConfig;
 use crate::discovery::manager::{DiscoveryConfig, EventSink, PeerDiscovery};
 use crate::discovery::source::{Candidate, SourceKind};
-use crate::fabric::{Fabric, FabricConfig, FabricEvent, FabricEvents, Identity, Incoming, check_target};
+use crate::fabric::{Fabric, FabricConfig, FabricEvent, FabricEvents, Identity, Incoming, Link, check_target};
 use crate::nat::profile::NatProfile;
 use crate::store::atomic;
 use crate::store::hash_cache::HashCache;
@@ -309,7 +309,7 @@ impl Node {
 
     pub(crate) fn connection_type(&self, peer: &str) -> Option<&'static str> {
         let links = self.running()?.engine.fabric.links();
-        links.iter().find(|link| link.peer.as_str() == peer).map(|link| link.connection_type())
+        links.iter().find(|link| link.peer.as_str() == peer).map(Link::connection_type)
     }
 
     pub(crate) fn add_peer(&self, peer: &str, key: Option<ContentKey>) -> Result<()> {

@@ -397,23 +397,20 @@ impl Driver {
                 tracing::debug!(from = %send_back_addr, %error, "inbound connection failed");
             }
             SwarmEvent::NewListenAddr { listener_id, address } => {
-                match self.places.get_mut(&listener_id) {
-                    Some(place) => {
-                        // The relay may name other addresses of itself than the one that works from here.
-                        let first = place.reply.take().map(|reply| (reply, place.relay.clone()));
-                        if let Some((reply, relay)) = first {
-                            let ours = relay.with(Protocol::P2p(*self.swarm.local_peer_id()));
-                            self.table.set_listening(&ours, true);
-                            // Whoever gave up releases the place.
-                            let _ = reply.send(Ok(ours));
-                        }
+                if let Some(place) = self.places.get_mut(&listener_id) {
+                    // The relay may name other addresses of itself than the one that works from here.
+                    let first = place.reply.take().map(|reply| (reply, place.relay.clone()));
+                    if let Some((reply, relay)) = first {
+                        let ours = relay.with(Protocol::P2p(*self.swarm.local_peer_id()));
+                        self.table.set_listening(&ours, true);
+                        // Whoever gave up releases the place.
+                        let _ = reply.send(Ok(ours));
                     }
-                    None => {
-                        self.listeners.insert(listener_id, true);
-                        if self.config.relay_server {
-                            // A relay tells its clients the addresses at which it can be reached.
-                            self.swarm.add_external_address(address.clone());
-                        }
+                } else {
+                    self.listeners.insert(listener_id, true);
+                    if self.config.relay_server {
+                        // A relay tells its clients the addresses at which it can be reached.
+                        self.swarm.add_external_address(address.clone());
                     }
                 }
                 self.table.set_listening(&address, true);

@@ -96,13 +96,11 @@ impl NetworkBehaviour for Candidates {
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<ToSwarm<Infallible, THandlerInEvent<Self>>> {
-        match self.queue.pop_front() {
-            Some(address) => Poll::Ready(ToSwarm::NewExternalAddrCandidate(address)),
-            None => {
-                self.waker = Some(context.waker().clone());
-                Poll::Pending
-            }
+        if let Some(address) = self.queue.pop_front() {
+            return Poll::Ready(ToSwarm::NewExternalAddrCandidate(address));
         }
+        self.waker = Some(context.waker().clone());
+        Poll::Pending
     }
 }
 

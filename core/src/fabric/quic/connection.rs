@@ -12,7 +12,7 @@ type Opened = Result<(quinn::SendStream, quinn::RecvStream), quinn::ConnectionEr
 
 /// An authenticated connection.
 pub struct Connection {
-    connection: quinn::Connection,
+    inner: quinn::Connection,
     inbound: Option<BoxFuture<'static, Opened>>,
     outbound: Option<BoxFuture<'static, Opened>>,
     closing: Option<BoxFuture<'static, quinn::ConnectionError>>,
@@ -21,7 +21,7 @@ pub struct Connection {
 impl Connection {
     /// Wraps a connection whose handshake is done.
     pub fn new(connection: quinn::Connection) -> Self {
-        Self { connection, inbound: None, outbound: None, closing: None }
+        Self { inner: connection, inbound: None, outbound: None, closing: None }
     }
 }
 
@@ -30,7 +30,7 @@ impl StreamMuxer for Connection {
     type Error = io::Error;
 
     fn poll_inbound(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<Stream>> {
-        let connection = self.connection.clone();
+        let connection = self.inner.clone();
         let waiting = self.inbound.get_or_insert_with(|| async move { connection.accept_bi().await }.boxed());
         let opened = ready!(waiting.poll_unpin(context));
         self.inbound = None;
@@ -38,7 +38,7 @@ impl StreamMuxer for Connection {
     }
 
     fn poll_outbound(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<Stream>> {
-        let connection = self.connection.clone();
+        let connection = self.inner.clone();
         let waiting = self.outbound.get_or_insert_with(|| async move { connection.open_bi().await }.boxed());
         let opened = ready!(waiting.poll_unpin(context));
         self.outbound = None;
@@ -51,7 +51,7 @@ impl StreamMuxer for Connection {
     }
 
     fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let connection = self.connection.clone();
+        let connection = self.inner.clone();
         let closing = self.closing.get_or_insert_with(|| {
             connection.close(quinn::VarInt::from_u32(0), &[]);
             async move { connection.closed().await }.boxed()
@@ -97,7 +97,7 @@ impl AsyncWrite for Stream {
             return Poll::Ready(closed.map_err(io::Error::from));
         }
         let closed = ready!(AsyncWrite::poll_close(Pin::new(&mut self.send), context));
-        self.closed = Some(closed.as_ref().map(|()| ()).map_err(io::Error::kind));
+        self.closed = Some(closed.as_ref().copied().map_err(io::Error::kind));
         Poll::Ready(closed)
     }
 }

@@ -155,7 +155,7 @@ impl Quic {
                 if let Some(port) = port {
                     open_way(&port, to).await;
                 }
-                std::future::pending().await
+                std::future::pending::<()>().await;
             };
             let arrival = tokio::select! {
                 arrival = tokio::time::timeout(limits::DIAL_TIMEOUT, arrival) => arrival,
