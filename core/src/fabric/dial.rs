@@ -19,6 +19,7 @@ use super::failure::Failure;
 use super::paths::{self, Path};
 use super::{Inner, Link, Transport};
 use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::ids::PeerId;
 use crate::base::limits;
 
 /// Connects to whatever a user named.
@@ -74,12 +75,33 @@ pub async fn adopt(inner: &Inner, path: Path, peer: libp2p::PeerId, controlling:
     }
     let ticket = inner.paths.put(path).map_err(|cause| unusable(format!("the path is not connected: {cause}")))?;
     let kind = DialKind::Adopt { controlling };
-    let outcome = ask(inner, ticket.clone(), Some(peer), kind).await;
+    let (place, number) = paths::ticket(&ticket);
+    // The controlling side may be so fast that its connection is accepted before the driver hears that we wait for it.
+    let accepted = async {
+        if controlling { std::future::pending().await } else { accepted_from(inner, &name, &place.to_string()).await }
+    };
+    let outcome = tokio::select! {
+        outcome = ask(inner, ticket, Some(peer), kind) => outcome,
+        link = accepted => Ok(link),
+    };
     // Normally the transport has taken it; a refused dial must not keep the socket open.
-    if let (_, Some(number)) = paths::ticket(&ticket) {
-        inner.paths.take(number);
+    number.map(|number| inner.paths.take(number));
+    outcome.map_err(|failure| unusable(format!("{place}: {failure}")))
+}
+
+/// Waits for an accepted link from a peer at an address.
+async fn accepted_from(inner: &Inner, peer: &PeerId, address: &str) -> Link {
+    let events = inner.events.upgrade().map(|events| events.subscribe());
+    let fits = |link: &Link| link.peer == *peer && link.address == address && !link.outbound;
+    let Some(mut events) = events else { return std::future::pending().await };
+    loop {
+        if let Some(link) = inner.table.best_link(fits) {
+            return link;
+        }
+        if matches!(events.recv().await, Err(tokio::sync::broadcast::error::RecvError::Closed)) {
+            return std::future::pending().await;
+        }
     }
-    outcome.map_err(|failure| unusable(format!("{}: {failure}", paths::ticket(&ticket).0)))
 }
 
 /// Gets a place at a relay.
