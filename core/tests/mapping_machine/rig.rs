@@ -115,7 +115,7 @@ impl Rig {
 
     /// The router has been up since then.
     pub fn start(&self) -> Time {
-        Time::from_micros(1_000_000_000)
+        self.now.min(Time::from_micros(1_000_000_000))
     }
 
     /// Lets the world go on for so long. Panics on a machine that never comes to rest.
@@ -324,7 +324,7 @@ impl Router {
             return 0;
         }
         let free = |port: &u16| !self.rows.contains_key(&(protocol, *port));
-        let port = existing.unwrap_or_else(|| (suggested..).find(free).expect("a free port"));
+        let port = existing.unwrap_or_else(|| (suggested..=u16::MAX).find(free).expect("a free port"));
         self.rows.insert((protocol, port), Row { internal, ends: now + lifetime, foreign: false });
         port
     }
@@ -343,7 +343,7 @@ impl Router {
                     let row = self.rows.get(&(*protocol, *port));
                     !avoid.contains(port) && row.is_none_or(|row| !row.foreign)
                 };
-                let port = (*external_port..).find(taken).expect("a free port");
+                let port = (*external_port..=u16::MAX).find(taken).expect("a free port");
                 let lifetime = (!self.permanent).then_some(*lifetime);
                 let ends = lifetime.map_or(Time::NEVER, |lifetime| now + lifetime);
                 self.rows.insert((*protocol, port), Row { internal: *internal_port, ends, foreign: false });

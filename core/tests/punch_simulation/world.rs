@@ -220,8 +220,8 @@ impl World {
         self.wire.clear();
         self.paths = [None, None];
         for _ in 0..100_000 {
-            for host in 0..2 {
-                while let Some(output) = machines[host].poll() {
+            for (host, machine) in machines.iter_mut().enumerate() {
+                while let Some(output) = machine.poll() {
                     self.perform(host, output, ports);
                 }
             }
@@ -238,7 +238,9 @@ impl World {
                 let (host, from, to, packet) = entry.remove();
                 self.deliver(machines, host, from, to, packet, ports);
             }
-            machines.iter_mut().for_each(|machine| machine.handle_timeout(self.now));
+            for machine in machines.iter_mut() {
+                machine.handle_timeout(self.now);
+            }
         }
         panic!("a livelock");
     }

@@ -232,6 +232,7 @@ fn set_up(plan: &Plan) -> io::Result<Built> {
         )?;
         wires.push((inner, Wire::start(between, path, seed as u64)?));
     }
+    in_parallel(&namespaces, |namespace| namespace.wait_until_running())?;
     Ok((namespaces, wires))
 }
 

@@ -6,8 +6,17 @@ use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::process::{Command, Stdio};
 use std::thread;
+use std::time::{Duration, Instant};
 
+use nix::ifaddrs::getifaddrs;
+use nix::net::if_::InterfaceFlags;
 use nix::sched::{CloneFlags, setns, unshare};
+
+/// How long links may take to come up, on the busiest machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Between two looks at what is waited for.
+const GLANCE: Duration = Duration::from_millis(2);
 
 /// A network namespace of the lab.
 #[derive(Debug)]
@@ -66,6 +75,28 @@ impl Namespace {
             self.feed("ip", &["-batch", "-"], ip)?;
             self.feed("nft", &["-f", "-"], nft)
         })
+    }
+
+    /// Waits until all interfaces that were taken up work: the kernel notices links with a delay, and until then drops
+    /// what is sent.
+    pub(super) fn wait_until_running(&self) -> io::Result<()> {
+        let begun = Instant::now();
+        loop {
+            let waiting: Vec<String> = self.inside(|| -> nix::Result<Vec<String>> {
+                let is_waiting = |flags: InterfaceFlags| {
+                    flags.contains(InterfaceFlags::IFF_UP) && !flags.contains(InterfaceFlags::IFF_RUNNING)
+                };
+                let interfaces = getifaddrs()?.filter(|entry| is_waiting(entry.flags));
+                Ok(interfaces.map(|entry| entry.interface_name).collect())
+            })?;
+            if waiting.is_empty() {
+                return Ok(());
+            }
+            if begun.elapsed() > PATIENCE {
+                return Err(io::Error::other(format!("{}: {waiting:?} do not come up", self.name)));
+            }
+            thread::sleep(GLANCE);
+        }
     }
 
     /// Runs a program with a script as its input on the calling thread, which must be inside.

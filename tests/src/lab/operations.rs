@@ -104,6 +104,7 @@ impl Lab {
             plan.attachment(plot, index, &interface, "unused").host_ip
         };
         self.on(host, &script, "");
+        wait_for_links(host);
     }
 
     /// A client leaves its site and joins another by a new interface, as a phone from Wi-Fi to mobile network. Its old
@@ -132,6 +133,7 @@ impl Lab {
         self.on(host, &format!("link del {old}\nlink add {ends} netns {there}\n"), "");
         self.apply(upstream, &attachment.upstream_ip, "");
         self.on(host, &attachment.host_ip, &rules);
+        wait_for_links(host);
         host.moved(|place| {
             place.v4 = attachment.v4.into_iter().collect();
             place.v6 = attachment.v6.into_iter().collect();
@@ -174,6 +176,10 @@ impl Lab {
         let done = self.hosts[node].namespace().configure(&[], ip, nft);
         done.unwrap_or_else(|error| panic!("change the lab: {error}"));
     }
+}
+
+fn wait_for_links(host: &Host) {
+    host.namespace().wait_until_running().unwrap_or_else(|error| panic!("change the lab: {error}"));
 }
 
 /// The network interface of a client.

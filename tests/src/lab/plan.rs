@@ -350,8 +350,11 @@ impl Plan {
             (false, 0) => format!("192.168.{number}.1/24"),
             (false, _) => format!("100.64.{number}.1/24"),
         };
-        let mut ip =
-            "link add lan type bridge forward_delay 0 stp_state 0 mcast_snooping 0\nlink set lan up\n".to_owned();
+        // A bridge without a working port takes up to a second to notice the first one, and drops packets until then;
+        // so it has one from the start that leads to nowhere.
+        let mut ip = "link add lan type bridge forward_delay 0 stp_state 0 mcast_snooping 0\n".to_owned();
+        ip.push_str("link add hold type veth peer name held\nlink set held addrgenmode none\nlink set held up\n");
+        ip.push_str("link set hold master lan\nlink set hold up\nlink set lan up\n");
         let _ = writeln!(ip, "addr add {address} dev lan");
         if v6 {
             ip.push_str("addr add fe80::1/64 dev lan nodad\n");

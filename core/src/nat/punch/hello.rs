@@ -125,6 +125,7 @@ fn number(kind: Kind) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Hex;
     use super::*;
 
     fn prover(controlling: Option<bool>, nonce: u8, key: u8) -> Prover {
@@ -137,7 +138,7 @@ mod tests {
         let frame = leader.write(Kind::Select, &[2; 16]);
         assert_eq!(&frame[..6], b"DIGP\x01\x02");
         assert_eq!((&frame[6..22], &frame[22..38]), (&[5; 16][..], &[1; 16][..]));
-        let proof: String = frame[38..].iter().map(|byte| format!("{byte:02x}")).collect();
+        let proof = Hex(&frame[38..]).to_string();
         assert_eq!(proof, "be42661299d67f17046250262d6d06056aa29b952facafbc7adf3e46e91a6c7c");
         assert_eq!(follower.read(&frame), Some((Kind::Select, [1; 16])));
     }

@@ -270,7 +270,9 @@ fn encode_proposal(proposal: &Proposal, out: &mut BytesMut) {
             let ports = &ports[..ports.len().min(limits::PUNCH_PORTS)];
             out.put_u8(1);
             out.put_u8(ports.len() as u8);
-            ports.iter().for_each(|port| out.put_u16(*port));
+            for port in ports {
+                out.put_u16(*port);
+            }
         }
         Forecast::Block { first, size } => {
             out.put_u8(2);

@@ -185,7 +185,7 @@ fn udp_methods(initiator: &NatSummary, responder: &NatSummary) -> (Vec<Method>, 
         methods.push(Method::Plain);
     }
     match (one, two) {
-        (Port::Stable, Port::Stable) => {}
+        (Port::Stable, Port::Stable) | (Port::Unknown, Port::Unknown) => {}
         (Port::Stable | Port::Unknown, Port::Predictable) => {
             methods.push(Method::Prediction { initiator: false, responder: true });
             methods.extend(likely(Responder).then_some(birthday(Responder)));
@@ -197,16 +197,13 @@ fn udp_methods(initiator: &NatSummary, responder: &NatSummary) -> (Vec<Method>, 
         (Port::Predictable, Port::Predictable) => {
             methods.push(Method::Prediction { initiator: true, responder: true });
         }
-        (Port::Stable, Port::Random { .. } | Port::Unknown) => {
+        // Of a known and an unknown side, the unknown one may turn out to be what fits.
+        (Port::Stable, Port::Random { .. } | Port::Unknown) | (Port::Unknown, Port::Random { .. }) => {
             methods.extend(likely(Responder).then_some(birthday(Responder)));
         }
-        (Port::Random { .. } | Port::Unknown, Port::Stable) => {
+        (Port::Random { .. } | Port::Unknown, Port::Stable) | (Port::Random { .. }, Port::Unknown) => {
             methods.extend(likely(Initiator).then_some(birthday(Initiator)));
         }
-        // One of them may turn out stable: the other one is the hard side then.
-        (Port::Unknown, Port::Random { .. }) => methods.extend(likely(Responder).then_some(birthday(Responder))),
-        (Port::Random { .. }, Port::Unknown) => methods.extend(likely(Initiator).then_some(birthday(Initiator))),
-        (Port::Unknown, Port::Unknown) => {}
         (Port::Random { .. }, Port::Random { .. }) => otherwise = NoHope::BothRandom,
         (Port::Predictable, Port::Random { .. }) | (Port::Random { .. }, Port::Predictable) => {
             otherwise = NoHope::SequenceAgainstRandom;

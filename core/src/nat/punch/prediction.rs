@@ -116,12 +116,13 @@ pub fn forecast(series: &[Observation], known: Option<PortAllocation>, local_por
     let last = series.last().map(|seen| seen.external.port());
     match (judge(series), known, last) {
         (Pattern::Stable, ..) => Forecast::None,
-        (Pattern::Preserving, ..) => Forecast::Ports(vec![local_port]),
         (Pattern::Sequential { step, last, eaten }, ..) => progression(last, step, window(eaten)),
         (Pattern::Unknown, Some(PortAllocation::Sequential { step }), Some(last)) if step != 0 => {
             progression(last, step, limits::PUNCH_WINDOW)
         }
-        (Pattern::Unknown, Some(PortAllocation::Preserving), _) => Forecast::Ports(vec![local_port]),
+        (Pattern::Preserving, ..) | (Pattern::Unknown, Some(PortAllocation::Preserving), _) => {
+            Forecast::Ports(vec![local_port])
+        }
         // A full measurement saw more ports than the few of today.
         (_, Some(PortAllocation::Block { first, size }), _) | (Pattern::Block { first, size }, ..) => {
             Forecast::Block { first, size }
@@ -139,7 +140,7 @@ pub fn forecast(series: &[Observation], known: Option<PortAllocation>, local_por
 /// the odd sums with the same odd window of 2n-1 probes. Together they meet for every `e + f <= D`.
 pub fn meeting_orders(candidates: usize) -> (Vec<usize>, Vec<usize>) {
     // The ascending side needs 4n - 3 candidates: D + f for the largest D and f, both 2 (n - 1).
-    let half = (candidates.min(limits::PUNCH_PORTS) + 3) / 4;
+    let half = candidates.min(limits::PUNCH_PORTS).div_ceil(4);
     if half == 0 {
         return (Vec::new(), Vec::new());
     }

@@ -9,7 +9,7 @@
 use std::net::SocketAddr;
 
 use super::udp::{Pair, Probe, Transaction};
-use super::{SessionId, SessionKey};
+use super::{Hex, SessionId, SessionKey};
 use crate::nat::stun::{Attribute, Class, Integrity, Key, Message, Method, TransactionId, decode};
 
 /// Writes and reads the packets of one session.
@@ -32,7 +32,7 @@ pub enum Packet {
 impl Codec {
     /// For one session.
     pub fn new(session: SessionId, key: &SessionKey) -> Self {
-        let password: String = key.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        let password = Hex(&key.0).to_string();
         let [a, b, c, d, ..] = session.0;
         Self { username: session.to_string(), tag: [a, b, c, d], key: Key::short_term(&password) }
     }
@@ -120,7 +120,7 @@ mod tests {
     }
 
     fn hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+        Hex(bytes).to_string()
     }
 
     #[test]

@@ -377,7 +377,9 @@ impl Punch {
                 due.push((hot.pair, hot.nominate));
             }
         }
-        due.into_iter().for_each(|(pair, nominate)| self.send_probe(pair, nominate));
+        for (pair, nominate) in due {
+            self.send_probe(pair, nominate);
+        }
     }
 
     fn has_schedule(&self) -> bool {

@@ -90,7 +90,7 @@ mod tests {
         assert_eq!(decode_channel_data(&Bytes::copy_from_slice(&bytes)).expect("valid"), expected);
         assert!(decode_channel_data(&Bytes::copy_from_slice(&bytes[..8])).is_err());
         assert!(decode_channel_data(&Bytes::from_static(&[0x50, 0, 0, 0])).is_err());
-        assert!(encode_channel_data(0x4000, &[0; 65_536], false).is_err());
+        assert!(encode_channel_data(0x4000, &vec![0; 65_536], false).is_err());
     }
 
     #[test]

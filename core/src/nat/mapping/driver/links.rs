@@ -103,17 +103,14 @@ fn announcements(route: Route) -> io::Result<UdpSocket> {
     #[cfg(unix)]
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
-    let any: SocketAddr = match (family, route.local) {
-        (Family::V4, IpAddr::V4(local)) => {
-            // Every host is in this group from the start, so this only fails where there is no multicast.
-            let _ = socket.join_multicast_v4(&ALL_V4, &local);
-            (Ipv4Addr::UNSPECIFIED, ANNOUNCEMENT_PORT).into()
-        }
-        _ => {
-            socket.set_only_v6(true)?;
-            let _ = socket.join_multicast_v6(&ALL_V6, route.scope);
-            (Ipv6Addr::UNSPECIFIED, ANNOUNCEMENT_PORT).into()
-        }
+    let any: SocketAddr = if let (Family::V4, IpAddr::V4(local)) = (family, route.local) {
+        // Every host is in this group from the start, so this only fails where there is no multicast.
+        let _ = socket.join_multicast_v4(&ALL_V4, &local);
+        (Ipv4Addr::UNSPECIFIED, ANNOUNCEMENT_PORT).into()
+    } else {
+        socket.set_only_v6(true)?;
+        let _ = socket.join_multicast_v6(&ALL_V6, route.scope);
+        (Ipv6Addr::UNSPECIFIED, ANNOUNCEMENT_PORT).into()
     };
     socket.bind(&any.into())?;
     UdpSocket::from_std(socket.into())

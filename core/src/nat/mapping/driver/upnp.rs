@@ -246,12 +246,11 @@ impl Upnp {
             Some(id) => firewall.update_pinhole(id, lease).await.is_ok().then_some(id),
             None => None,
         };
-        let id = match renewed {
-            Some(id) => id,
-            None => {
-                let inside = SocketAddrV6::new(local, port, 0, 0);
-                firewall.add_pinhole(transport(protocol), inside, lease).await.map_err(|error| opened(&error))?
-            }
+        let id = if let Some(id) = renewed {
+            id
+        } else {
+            let inside = SocketAddrV6::new(local, port, 0, 0);
+            firewall.add_pinhole(transport(protocol), inside, lease).await.map_err(|error| opened(&error))?
         };
         Ok(UpnpAnswer::Mapped {
             external: (local, port).into(),
@@ -323,7 +322,7 @@ fn added_any(error: &AddAnyPortError) -> Failure {
         AddAnyPortError::OnlyPermanentLeasesSupported => refused(725, "only permanent mappings"),
         AddAnyPortError::DescriptionTooLong => refused(605, "the description is too long"),
         AddAnyPortError::RequestError(error) => requested(error),
-        other => Failure::Broken { reason: other.to_string() },
+        AddAnyPortError::InternalPortZeroInvalid => Failure::Broken { reason: error.to_string() },
     }
 }
 

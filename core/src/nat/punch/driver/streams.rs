@@ -183,7 +183,7 @@ pub(super) async fn run(
     }
 }
 
-impl<'a> Sockets<'a> {
+impl Sockets<'_> {
     fn connect(&mut self, id: Id, remote: SocketAddr) {
         let port = self.ports.iter().find(|port| port.local_address().is_ipv4() == remote.is_ipv4());
         let connection = Connection { remote: Some(remote), ..Connection::default() };

@@ -189,7 +189,9 @@ fn meet(seed: u64) -> bool {
             return won[0].is_some();
         };
         now = now.max(next);
-        machines.iter_mut().for_each(|machine| machine.handle_timeout(now));
+        for machine in &mut machines {
+            machine.handle_timeout(now);
+        }
     }
     panic!("seed {seed}: a livelock");
 }

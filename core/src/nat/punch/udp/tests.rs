@@ -31,7 +31,7 @@ fn run(one: &mut Punch, two: &mut Punch, mut lost: impl FnMut() -> bool) -> [Vec
     let mut now = Time::ZERO;
     for _ in 0..1000 {
         let mut moved = false;
-        for here in 0..2 {
+        for (here, ended) in ends.iter_mut().enumerate() {
             for output in drain(if here == 0 { one } else { two }) {
                 moved = true;
                 let there = if here == 0 { &mut *two } else { &mut *one };
@@ -45,7 +45,7 @@ fn run(one: &mut Punch, two: &mut Punch, mut lost: impl FnMut() -> bool) -> [Vec
                         there.handle_answer(now, from, transaction);
                     }
                     Output::Probe(_) | Output::Answer(..) => {}
-                    end => ends[here].push(end),
+                    end => ended.push(end),
                 }
             }
         }
