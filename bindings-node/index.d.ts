@@ -63,14 +63,9 @@ export interface LaterOptions {
   enableDHT?: boolean;
   enablePEX?: boolean;
   enableGun?: boolean;
-  enableUPnP?: boolean;
-  enableNatPmp?: boolean;
-  enableNATPMP?: boolean;
   enableWebRTC?: boolean;
   enableWatcher?: boolean;
   preferIPv6?: boolean;
-  portMappingLifetime?: number;
-  stunServers?: string[];
   turnServer?: string;
   turnUsername?: string;
   turnPassword?: string;
@@ -118,6 +113,23 @@ export interface NodeOptions extends LaterOptions {
   peerUploadLimit?: number;
   /** Bytes per second and peer. Default 0: unlimited. */
   peerDownloadLimit?: number;
+  /** STUN servers, `host:port` or `stun:host:port`, that tell the public address. Default three public ones, or none
+   * with `localOnly`. */
+  stunServers?: string[];
+  /** Ask the router by UPnP to forward the port. Default true; never with `localOnly`. */
+  enableUPnP?: boolean;
+  /** Another name of `enableUPnP`. */
+  enableUpnp?: boolean;
+  /** Ask the router by PCP and NAT-PMP to forward the port. Default true; never with `localOnly`. */
+  enableNATPMP?: boolean;
+  /** Another name of `enableNATPMP`. */
+  enableNatPmp?: boolean;
+  /** Lifetime of port mappings in seconds; they are renewed at half of it. Default 3600. */
+  portMappingLifetime?: number;
+  /** Multiaddrs, with peer id, of relays through which this node can be reached. Default none. */
+  relays?: string[];
+  /** Forward bytes between peers that cannot reach each other. Default false. */
+  relayServer?: boolean;
   /** Never upload. Default false, or true for a client or manager of `nodeType: NODE_TYPE.LIGHT`. */
   lightNode?: boolean;
   nodeType?: NODE_TYPE;
@@ -270,7 +282,136 @@ export interface FindPeersOptions {
   timeout?: number;
 }
 
+/** Options of looking at the NAT in front of this machine. */
+export interface NatOptions {
+  /** `host:port` or `stun:host:port`. Default three public ones, or none with `localOnly`. */
+  stunServers?: string[];
+  /** Time for everything. Default 5000. */
+  timeout?: number;
+  /** Ask all of `stunServers` and not only the first one. Default true. */
+  tryMultipleServers?: boolean;
+  /** Ask the router for its external address too, by PCP and NAT-PMP. Default true; never with `localOnly`. */
+  useNATPMP?: boolean;
+  /** Another name of `useNATPMP`. */
+  useNatPmp?: boolean;
+  /** Look at IPv6 as well as IPv4. Default false. */
+  enableIPv6?: boolean;
+  /** Accepted and without effect: both families are asked at the same time. */
+  preferIPv6?: boolean;
+  /** Contact nothing but the local network and given servers. Default false, or DIG_NAT_LOCAL_ONLY=1. */
+  localOnly?: boolean;
+  signal?: AbortSignal;
+}
+
+/** A port mapping to be made or deleted at the router. */
+export interface UPnPMappingOptions {
+  /** This machine's port. */
+  internalPort?: number;
+  /** The router's port. Default the same. */
+  externalPort?: number;
+  /** Default TCP. */
+  protocol?: 'TCP' | 'UDP' | 'tcp' | 'udp';
+  /** What the router shows beside it. Default `dig-nat-tools`. */
+  description?: string;
+  /** How long the router keeps it, in seconds. Default 7200. */
+  ttl?: number;
+  /** Another name of `ttl`. */
+  lifetime?: number;
+  /** Time for the router's answers. Default 5000. */
+  timeout?: number;
+  signal?: AbortSignal;
+}
+
 // -------------------------------------------------------------------------------------------------------------- results
+
+/** What a NAT's mapping or filtering depends on (RFC 4787). */
+export type NatBehaviour = 'endpoint-independent' | 'address-dependent' | 'address-and-port-dependent';
+
+/** What stands between this machine and the internet. Null is "could not be told". */
+export interface NatProfile {
+  natType:
+    | 'public'
+    | 'firewall'
+    | 'untranslated'
+    | 'full-cone'
+    | 'address-restricted'
+    | 'port-restricted'
+    | 'cone'
+    | 'symmetric'
+    | 'udp-blocked'
+    | 'unknown';
+  /** Whether new destinations get new ports. */
+  symmetric: boolean;
+  /** Whether a second NAT follows the nearest router. */
+  doubleNat: boolean | null;
+  /** Our IPv4 endpoint, `host:port`, as the internet sees it. */
+  publicV4: string | null;
+  /** Our IPv6 endpoint as the internet sees it. */
+  publicV6: string | null;
+  /** Whether a NAT translates our IPv4 address. */
+  translated: boolean | null;
+  /** Which destinations share one external endpoint. */
+  mapping: NatBehaviour | null;
+  /** Who may send to an external endpoint. */
+  filtering: NatBehaviour | null;
+  /** How external ports are chosen. */
+  allocation:
+    | { kind: 'preserving' }
+    | { kind: 'sequential'; step: number }
+    | { kind: 'block'; first: number; size: number }
+    | { kind: 'random' }
+    | null;
+  /** Whether two hosts behind the NAT reach each other by its public address. */
+  hairpin: boolean | null;
+  /** At least so long an idle UDP mapping lives. */
+  lifetimeMs: number | null;
+  /** Whether UDP does not get out at all while TCP does. */
+  udpBlocked: boolean;
+  /** Filtering of a firewall in front of our IPv6 address. */
+  filteringV6: NatBehaviour | null;
+  /** External address that the nearest router reports. */
+  routerExternal: string | null;
+}
+
+/** What the router answered. */
+export type UPnPMapping =
+  | {
+      success: true;
+      protocol: 'TCP' | 'UDP';
+      internalPort: number;
+      externalPort: number;
+      externalAddress: string;
+      /** In seconds, null for ever. */
+      lifetime: number | null;
+      error?: undefined;
+      code?: undefined;
+    }
+  | {
+      success: false;
+      /** Why not: no router, or what it said. */
+      error: string;
+      code: ErrorCode;
+      externalPort?: undefined;
+      externalAddress?: undefined;
+      lifetime?: undefined;
+    };
+
+/** The calls for port mappings as one object. */
+export interface UPnPClient {
+  /** Whether a router answers. */
+  isAvailable(): Promise<boolean>;
+  /** The same as `isAvailable()`. */
+  initialize(): Promise<boolean>;
+  getExternalAddress(timeout?: number): Promise<string | null>;
+  createPortMapping(options: UPnPMappingOptions & { internalPort: number }): Promise<UPnPMapping>;
+  deletePortMapping(options: UPnPMappingOptions): Promise<boolean>;
+}
+
+/** This machine's addresses as the internet sees them; null for what cannot be found out. */
+export interface PublicIPs {
+  ipv4: string | null;
+  ipv6: string | null;
+}
 
 /** A shared file. */
 export interface FileInfo {
@@ -335,6 +476,23 @@ export interface EngineEvents {
   'file:added': { hash: string; path: string; size: number; contentId: string | null };
   'file:removed': { hash: string; path: string };
   'file:changed': { hash: string; path: string };
+  /** It is known what stands in front of this node. `natProfile` has the rest. */
+  'nat:detected': { natType: NatProfile['natType']; publicV4: string | null; publicV6: string | null };
+  /** The router forwards a port to this node; `reachable` is false when the router itself stands behind a NAT. */
+  'port:mapped': {
+    protocol: 'tcp' | 'udp';
+    internalPort: number;
+    /** `host:port`. */
+    external: string;
+    method: 'PCP' | 'NAT-PMP' | 'UPnP';
+    reachable: boolean;
+  };
+  /** The router no longer forwards a port; it is asked again. */
+  'port:lost': { protocol: 'tcp' | 'udp'; internalPort: number; reason: string };
+  /** A relay holds a place for this node: an address to give to others. */
+  'relay:reserved': { address: string };
+  /** That address no longer works; the relay is asked again. */
+  'relay:lost': { address: string };
   /** Something could not be handled; the object goes on. */
   warning: { error: DigNatError };
   /** Listeners were too slow; so many events were left out. */
@@ -359,6 +517,8 @@ export declare class FileHost extends EngineEmitter {
   readonly hostId: string;
   /** The identity on the network, undefined before the start. */
   readonly peerId: string | undefined;
+  /** What stands between it and the internet, undefined before the event `nat:detected`. */
+  readonly natProfile: NatProfile | undefined;
   /** Multiaddrs with the peer id; empty before the start. */
   readonly addresses: string[];
   /** Opens the port and shares `directory`. A second call does nothing. */
@@ -397,6 +557,8 @@ export declare class FileClient extends EngineEmitter {
   /** A random UUID. */
   readonly clientId: string;
   readonly peerId: string | undefined;
+  /** What stands between it and the internet, undefined before the event `nat:detected`. */
+  readonly natProfile: NatProfile | undefined;
   start(): Promise<void>;
   /** Cancels downloads (they can be resumed) and closes everything. May be left unawaited. */
   stop(): Promise<void>;
@@ -474,6 +636,8 @@ export declare class NetworkManager extends EngineEmitter {
   constructor(options?: NetworkManagerOptions);
   readonly port: number;
   readonly peerId: string | undefined;
+  /** What stands between it and the internet, undefined before the event `nat:detected`. */
+  readonly natProfile: NatProfile | undefined;
   readonly addresses: string[];
   /** Opens the port and accepts connections. Downloads and `connect` work without it. */
   start(): Promise<void>;
@@ -540,6 +704,35 @@ export declare function downloadFile(
   peers: PeerRef[],
   options?: LegacyDownloadOptions,
 ): Promise<DownloadResult>;
+
+/** Finds out what kind of NAT or firewall stands between this machine and the internet. */
+export declare function detectNatType(options?: NatOptions): Promise<NatProfile>;
+/** Asks STUN servers for this machine's public addresses. What cannot be found out is null, not an error. */
+export declare function discoverPublicIPs(options?: NatOptions): Promise<PublicIPs>;
+
+/**
+ * Asks the router to forward a port, once: nobody renews it. A started node has its port forwarded by itself. No router,
+ * or one that refuses, is `success: false`.
+ */
+export declare function createUPnPMapping(
+  options: UPnPMappingOptions & { internalPort: number },
+): Promise<UPnPMapping>;
+/** The same, resolving to whether it succeeded. */
+export declare function createUPnPMapping(
+  internalPort: number,
+  externalPort?: number,
+  protocol?: 'TCP' | 'UDP',
+  description?: string,
+  ttl?: number,
+): Promise<boolean>;
+/** Asks the router to forget a mapping; false when it knows none, or there is no router. */
+export declare function deleteUPnPMapping(options: UPnPMappingOptions): Promise<boolean>;
+export declare function deleteUPnPMapping(externalPort: number, protocol?: 'TCP' | 'UDP'): Promise<boolean>;
+/** The router's outside address, null when nobody answers. */
+export declare function getExternalAddressUPnP(
+  options?: number | { timeout?: number; signal?: AbortSignal },
+): Promise<string | null>;
+export declare const upnpClient: UPnPClient;
 
 /**
  * SHA-256 in hex of bytes, of the file that a string names, or else of the string's UTF-8 text. A file is read on the

@@ -7,6 +7,7 @@ const CONNECTION_TYPE = Object.freeze({
   TCP: 'tcp',
   UDP: 'udp',
   WEBRTC: 'webrtc',
+  RELAY: 'relay',
   GUN_RELAY: 'gun-relay',
   UPNP: 'UPNP',
   NAT_PMP: 'NAT_PMP',

@@ -4,7 +4,7 @@
 
 const { EventEmitter } = require('events');
 
-const { call, fromRecord, quiet } = require('./errors');
+const { call, fromRecord, quiet, sync } = require('./errors');
 
 // Started objects that serve others stay alive without a reference from the program, as a listening server does.
 const running = new Set();
@@ -87,6 +87,12 @@ class EngineObject extends HeardEmitter {
   /** The identity on the network, undefined before the start. */
   get peerId() {
     return this._native.peerId ?? undefined;
+  }
+
+  /** What stands between it and the internet, undefined before the event `nat:detected`. */
+  get natProfile() {
+    const profile = sync(() => this._native.natProfile());
+    return profile === null || profile === undefined ? undefined : JSON.parse(profile);
   }
 }
 

@@ -1,5 +1,5 @@
 'use strict';
-// Functions without an object: factories, one-shot downloads, hashing.
+// Functions without an object: factories, one-shot downloads, looking at the NAT, hashing.
 
 const fs = require('fs');
 
@@ -9,7 +9,7 @@ const { invalid, sync } = require('./errors');
 const { FileHost } = require('./host');
 const { NetworkManager } = require('./manager');
 const native = require('./native');
-const { isObject, nodeJson, text, toPath, toPeers } = require('./options');
+const { isObject, nodeJson, text, toJson, toPath, toPeers } = require('./options');
 const { SHAPE } = require('./progress');
 const { prepareTarget, runDownload, runTask } = require('./transfer');
 
@@ -64,6 +64,24 @@ function downloadFrom(hash, path, peers, options = {}) {
   return run(key, json, (name) => (name === 'onProgress' ? SHAPE.BYTES : SHAPE.BY_ARITY), [options]);
 }
 
+/** What stands between this machine and the internet. */
+async function detectNatType(options = {}) {
+  const json = natJson(options);
+  return runTask(() => native.detectNatType(json), options?.signal, 'NAT detection');
+}
+
+/** `{ipv4, ipv6}` as the internet sees this machine; null for what cannot be found out. */
+async function discoverPublicIPs(options = {}) {
+  const json = natJson(options);
+  return runTask(() => native.discoverPublicIPs(json), options?.signal, 'the search for public addresses');
+}
+
+/** `tryMultipleServers: false` is the original's way to say that only the first server counts. */
+function natJson(options) {
+  const first = isObject(options) && options.tryMultipleServers === false && Array.isArray(options.stunServers);
+  return toJson(options, first ? { stunServers: options.stunServers.slice(0, 1) } : undefined);
+}
+
 function run(key, json, shape, bags) {
   return runDownload((onProgress) => native.downloadFile(key, json, onProgress), shape, bags);
 }
@@ -116,5 +134,7 @@ module.exports = {
   createFileHost,
   createHost,
   createNetworkManager,
+  detectNatType,
+  discoverPublicIPs,
   downloadFile,
 };

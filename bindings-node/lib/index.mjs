@@ -32,7 +32,13 @@ export const {
   createFileHost,
   createHost,
   createNetworkManager,
+  createUPnPMapping,
+  deleteUPnPMapping,
+  detectNatType,
+  discoverPublicIPs,
   downloadFile,
+  getExternalAddressUPnP,
+  upnpClient,
 } = api;
 
 export default api.default;

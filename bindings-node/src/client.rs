@@ -1,6 +1,6 @@
 //! The class behind `FileClient`.
 
-use dig_nat_core::api::FileClient;
+use dig_nat_core::api::{FileClient, NatReport};
 use dig_nat_core::base::ids::{ContentKey, FileHash, PeerId};
 use dig_nat_core::base::options::Unknown;
 use napi_derive::napi;
@@ -106,6 +106,12 @@ impl NativeClient {
     #[napi]
     pub fn hash_for_content(&self, content_id: String) -> Option<String> {
         self.inner.hash_for_content(&content_id).as_ref().map(FileHash::to_string)
+    }
+
+    /// What is known of the NAT, a `NatReport`.
+    #[napi]
+    pub fn nat_profile(&self) -> napi::Result<Option<String>> {
+        self.inner.nat_profile().map(|profile| json::text(&NatReport::from(profile))).transpose()
     }
 
     /// Hands every event from now on to a function.

@@ -1,6 +1,8 @@
-//! Functions without an object: one-shot downloads, hashing, the manifest.
+//! Functions without an object: one-shot downloads, looking at the NAT, hashing, the manifest.
 
-use dig_nat_core::api;
+use std::time::Duration;
+
+use dig_nat_core::api::{self, NatReport};
 use dig_nat_core::base::ids::{ContentKey, FileHash};
 use dig_nat_core::base::options::{self, ClientOptions, NodeOptions, Unknown};
 use napi::bindgen_prelude::{Uint8Array, block_on};
@@ -19,6 +21,36 @@ pub fn download_file(key: String, options: String, on_progress: Option<ProgressF
         options::pair_from_json::<NodeOptions, ClientOptions>(&value, Unknown::Ignore).map_err(error::to_js)?;
     let download = json::options(&options)?;
     Ok(NativeTask::new(api::download_file(key, node, client, download, callback::progress(on_progress))))
+}
+
+/// Examines the NAT in front of this machine; the result is a `NatReport`.
+#[napi(async_runtime)]
+pub fn detect_nat_type(options: String) -> napi::Result<NativeTask> {
+    Ok(NativeTask::with(api::detect_nat_type(json::options(&options)?), NatReport::from))
+}
+
+/// Asks for this machine's public addresses; the result is a `PublicIps`.
+#[napi(js_name = "discoverPublicIPs", async_runtime)]
+pub fn discover_public_ips(options: String) -> napi::Result<NativeTask> {
+    Ok(NativeTask::new(api::discover_public_ips(json::options(&options)?)))
+}
+
+/// Has the router forward a port; the result is a `PortMapping`.
+#[napi(js_name = "createUPnPMapping", async_runtime)]
+pub fn create_upnp_mapping(options: String) -> napi::Result<NativeTask> {
+    Ok(NativeTask::new(api::create_upnp_mapping(json::options(&options)?)))
+}
+
+/// Has the router forget a mapping; the result says whether it knew it.
+#[napi(js_name = "deleteUPnPMapping", async_runtime)]
+pub fn delete_upnp_mapping(options: String) -> napi::Result<NativeTask> {
+    Ok(NativeTask::new(api::delete_upnp_mapping(json::options(&options)?)))
+}
+
+/// The router's outside address, or null.
+#[napi(js_name = "externalAddressUPnP", async_runtime)]
+pub fn external_address_upnp(timeout_ms: u32) -> NativeTask {
+    NativeTask::new(api::external_address_upnp(Duration::from_millis(timeout_ms.into())))
 }
 
 /// SHA-256 of bytes in hex.

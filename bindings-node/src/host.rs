@@ -1,6 +1,6 @@
 //! The class behind `FileHost`.
 
-use dig_nat_core::api::FileHost;
+use dig_nat_core::api::{FileHost, NatReport};
 use dig_nat_core::base::ids::{FileHash, PeerId};
 use dig_nat_core::base::options::Unknown;
 use napi_derive::napi;
@@ -114,6 +114,12 @@ impl NativeHost {
     #[napi]
     pub fn set_file_callback(&self, function: ContentFunction) {
         self.inner.set_file_callback(Some(callback::content(function)));
+    }
+
+    /// What is known of the NAT, a `NatReport`.
+    #[napi]
+    pub fn nat_profile(&self) -> napi::Result<Option<String>> {
+        self.inner.nat_profile().map(|profile| json::text(&NatReport::from(profile))).transpose()
     }
 
     /// Hands every event from now on to a function.

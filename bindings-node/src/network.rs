@@ -1,6 +1,6 @@
 //! The class behind `NetworkManager`.
 
-use dig_nat_core::api::NetworkManager;
+use dig_nat_core::api::{NatReport, NetworkManager};
 use dig_nat_core::base::ids::{ContentKey, FileHash, PeerId};
 use dig_nat_core::base::options::Unknown;
 use napi::Status;
@@ -142,6 +142,12 @@ impl NativeManager {
     #[napi]
     pub fn content_for_hash(&self, hash: String) -> Option<String> {
         self.inner.content_for_hash(&hash.parse().ok()?)
+    }
+
+    /// What is known of the NAT, a `NatReport`.
+    #[napi]
+    pub fn nat_profile(&self) -> napi::Result<Option<String>> {
+        self.inner.nat_profile().map(|profile| json::text(&NatReport::from(profile))).transpose()
     }
 
     /// Hands every event from now on to a function.

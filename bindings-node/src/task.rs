@@ -23,8 +23,16 @@ pub struct NativeTask {
 impl NativeTask {
     /// Wraps a task whose result is a record.
     pub(crate) fn new<T: Serialize + Send + 'static>(task: Task<T>) -> Self {
+        Self::with(task, |result| result)
+    }
+
+    /// Wraps a task whose result is made into a record.
+    pub(crate) fn with<T: Send + 'static, R: Serialize>(
+        task: Task<T>,
+        record: impl FnOnce(T) -> R + Send + 'static,
+    ) -> Self {
         let canceller = task.canceller();
-        let pending: Pending = Box::pin(async move { json::text(&task.wait().await.map_err(error::to_js)?) });
+        let pending: Pending = Box::pin(async move { json::text(&record(task.wait().await.map_err(error::to_js)?)) });
         Self { canceller, pending: Mutex::new(Some(pending)) }
     }
 }

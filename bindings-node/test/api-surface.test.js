@@ -87,7 +87,10 @@ test('every option of the engine is typed under its name and its other names', (
     ClientOptions: 'ClientOptions',
     DownloadOptions: 'DownloadOptions',
     FindOptions: 'FindPeersOptions',
+    NatOptions: 'NatOptions',
+    MappingOptions: 'UPnPMappingOptions',
   };
+  assert.deepEqual(Object.keys(manifest.options).filter((set) => set !== 'AddFileOptions').sort(), Object.keys(types).sort());
   for (const [set, type] of Object.entries(types)) {
     const typed = propertiesOf(type);
     for (const option of manifest.options[set]) {

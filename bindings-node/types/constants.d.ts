@@ -1,11 +1,13 @@
 // Enums and constants of the package. Not here: what takes them, which is ../index.d.ts.
 
-/** How the bytes of a connection travel. Only TCP and UDP (QUIC) occur so far. */
+/** How the bytes of a connection travel. Only TCP, UDP (QUIC) and RELAY occur so far. */
 export declare enum CONNECTION_TYPE {
   UNKNOWN = 'unknown',
   TCP = 'tcp',
   UDP = 'udp',
   WEBRTC = 'webrtc',
+  /** Through a relay: a circuit of libp2p. */
+  RELAY = 'relay',
   GUN_RELAY = 'gun-relay',
   UPNP = 'UPNP',
   NAT_PMP = 'NAT_PMP',

@@ -39,6 +39,8 @@ SETS = {
     "DownloadFileKeywords": ("download_file", ["NodeOptions", "ClientOptions", "DownloadOptions"]),
     "AddFileKeywords": ("add_file and share_file", ["AddFileOptions"]),
     "FindKeywords": ("find_peers", ["FindOptions"]),
+    "MappingKeywords": ("create_upnp_mapping and delete_upnp_mapping", ["MappingOptions"]),
+    "NatKeywords": ("detect_nat_type and discover_public_ips", ["NatOptions"]),
 }
 
 

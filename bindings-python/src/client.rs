@@ -5,7 +5,7 @@ use dig_nat_core::base::options::{DownloadOptions, FindOptions, Unknown};
 use pyo3::prelude::*;
 
 use crate::convert;
-use crate::host::key;
+use crate::host::{key, nat_report};
 use crate::node::Node;
 use crate::operation::Operation;
 use crate::stream::EventStream;
@@ -82,6 +82,10 @@ impl FileClient {
 
     fn hash_for_content(&self, py: Python<'_>, content_id: &str) -> PyResult<Option<String>> {
         self.0.call(py, |client| client.hash_for_content(content_id).map(|hash| hash.to_string()))
+    }
+
+    fn nat_profile(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        nat_report(py, self.0.call(py, api::FileClient::nat_profile)?)
     }
 
     fn subscribe(&self, py: Python<'_>) -> PyResult<EventStream> {

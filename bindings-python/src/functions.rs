@@ -1,8 +1,9 @@
 //! The free functions of core for Python.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use dig_nat_core::api;
+use dig_nat_core::api::{self, NatReport};
 use dig_nat_core::base::options::{
     ClientOptions, DownloadOptions, FromJson, NodeOptions, OptionInfo, Unknown, pair_from_json,
 };
@@ -25,6 +26,47 @@ pub fn download_file(py: Python<'_>, content: &str, options: &str, progress: boo
     let (node, client, download) = three(&convert::json(options)?).map_err(|error| errors::raise(&error))?;
     let make = |report| api::download_file(content, node, client, download, report);
     Ok(Operation::task(&Engine::current(py)?, progress, make, download_result))
+}
+
+/// Examines the NAT in front of this machine.
+#[pyfunction]
+pub fn detect_nat_type(py: Python<'_>, options: &str) -> PyResult<Operation> {
+    let options = convert::options(options)?;
+    let make = |_| api::detect_nat_type(options);
+    Ok(Operation::task(&Engine::current(py)?, false, make, |py, profile| {
+        convert::record(py, &NatReport::from(profile))
+    }))
+}
+
+/// Asks for this machine's public addresses.
+#[pyfunction]
+pub fn discover_public_ips(py: Python<'_>, options: &str) -> PyResult<Operation> {
+    let options = convert::options(options)?;
+    let make = |_| api::discover_public_ips(options);
+    Ok(Operation::task(&Engine::current(py)?, false, make, |py, found| convert::record(py, &found)))
+}
+
+/// Has the router forward a port.
+#[pyfunction]
+pub fn create_upnp_mapping(py: Python<'_>, options: &str) -> PyResult<Operation> {
+    let options = convert::options(options)?;
+    let make = |_| api::create_upnp_mapping(options);
+    Ok(Operation::task(&Engine::current(py)?, false, make, |py, mapping| convert::record(py, &mapping)))
+}
+
+/// Has the router forget a mapping; the result says whether it knew it.
+#[pyfunction]
+pub fn delete_upnp_mapping(py: Python<'_>, options: &str) -> PyResult<Operation> {
+    let options = convert::options(options)?;
+    let make = |_| api::delete_upnp_mapping(options);
+    Ok(Operation::task(&Engine::current(py)?, false, make, |py, known| convert::record(py, &known)))
+}
+
+/// The router's outside address, or `None`.
+#[pyfunction]
+pub fn external_address_upnp(py: Python<'_>, timeout_ms: u32) -> PyResult<Operation> {
+    let make = |_| api::external_address_upnp(Duration::from_millis(timeout_ms.into()));
+    Ok(Operation::task(&Engine::current(py)?, false, make, |py, found| convert::record(py, &found)))
 }
 
 /// Hashes bytes without holding the GIL.

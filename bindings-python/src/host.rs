@@ -108,6 +108,10 @@ impl FileHost {
         self.0.call(py, |host| host.set_file_callback(bridge))
     }
 
+    fn nat_profile(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        nat_report(py, self.0.call(py, api::FileHost::nat_profile)?)
+    }
+
     fn subscribe(&self, py: Python<'_>) -> PyResult<EventStream> {
         let events = self.0.call(py, api::FileHost::subscribe)?;
         Ok(EventStream::new(self.0.engine()?, events))
@@ -118,6 +122,11 @@ impl FileHost {
 pub fn file_info(py: Python<'_>, mut file: api::FileInfo) -> PyResult<Py<PyAny>> {
     let path = std::mem::take(&mut file.path);
     convert::record_with_path(py, &file, &path)
+}
+
+/// What a node knows of its NAT as `dict`.
+pub fn nat_report(py: Python<'_>, profile: Option<api::NatProfile>) -> PyResult<Option<Py<PyAny>>> {
+    profile.map(|profile| convert::record(py, &api::NatReport::from(profile))).transpose()
 }
 
 fn file_infos(py: Python<'_>, files: Vec<api::FileInfo>) -> PyResult<Vec<Py<PyAny>>> {

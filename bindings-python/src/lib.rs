@@ -34,6 +34,11 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<connection::Connection>()?;
     module.add_class::<stream::EventStream>()?;
     module.add_function(wrap_pyfunction!(functions::download_file, module)?)?;
+    module.add_function(wrap_pyfunction!(functions::create_upnp_mapping, module)?)?;
+    module.add_function(wrap_pyfunction!(functions::delete_upnp_mapping, module)?)?;
+    module.add_function(wrap_pyfunction!(functions::external_address_upnp, module)?)?;
+    module.add_function(wrap_pyfunction!(functions::detect_nat_type, module)?)?;
+    module.add_function(wrap_pyfunction!(functions::discover_public_ips, module)?)?;
     module.add_function(wrap_pyfunction!(functions::calculate_sha256, module)?)?;
     module.add_function(wrap_pyfunction!(functions::calculate_sha256_file, module)?)?;
     module.add_function(wrap_pyfunction!(functions::manifest, module)?)?;

@@ -10,7 +10,7 @@ use crate::client::download_result;
 use crate::connection::Connection;
 use crate::convert;
 use crate::engine::Engine;
-use crate::host::{file_info, key};
+use crate::host::{file_info, key, nat_report};
 use crate::node::Node;
 use crate::operation::Operation;
 use crate::stream::EventStream;
@@ -115,6 +115,10 @@ impl NetworkManager {
     fn content_for_hash(&self, py: Python<'_>, hash: &str) -> PyResult<Option<String>> {
         let hash = convert::parse(hash)?;
         self.0.call(py, |manager| manager.content_for_hash(&hash))
+    }
+
+    fn nat_profile(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        nat_report(py, self.0.call(py, api::NetworkManager::nat_profile)?)
     }
 
     fn subscribe(&self, py: Python<'_>) -> PyResult<EventStream> {

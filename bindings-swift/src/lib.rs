@@ -13,6 +13,7 @@ mod download;
 mod engine;
 mod errors;
 mod hashing;
+mod nat;
 mod node;
 mod options;
 mod progress;
@@ -21,9 +22,13 @@ mod records;
 pub use download::Download;
 pub use errors::DigNatError;
 pub use hashing::{calculate_sha256, calculate_sha256_file, version};
+pub use nat::{create_upnp_mapping, delete_upnp_mapping, detect_nat_type, discover_public_ips, external_address_upnp};
 pub use node::{EventListener, LightNode};
-pub use options::{DownloadOptions, FindOptions, LightNodeOptions};
+pub use options::{DownloadOptions, FindOptions, LightNodeOptions, MappingOptions, NatOptions};
 pub use progress::ProgressListener;
-pub use records::{DiscoveredPeer, DownloadResult, PeerProgress, PeerStats, PeerStatus, Progress, RemoteFile};
+pub use records::{
+    DiscoveredPeer, DownloadResult, NatBehaviour, NatPortAllocation, NatProfile, PeerProgress, PeerStats, PeerStatus,
+    PortMapping, Progress, PublicIps, RemoteFile,
+};
 
 uniffi::setup_scaffolding!("dig_nat");

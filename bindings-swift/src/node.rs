@@ -14,7 +14,7 @@ use crate::engine;
 use crate::errors::{DigNatError, Result};
 use crate::options::{DownloadOptions, FindOptions, LightNodeOptions};
 use crate::progress::ProgressListener;
-use crate::records::{DiscoveredPeer, DownloadResult, RemoteFile};
+use crate::records::{DiscoveredPeer, DownloadResult, NatProfile, RemoteFile};
 
 /// Receives what happens in a node.
 #[uniffi::export(with_foreign)]
@@ -110,6 +110,12 @@ impl LightNode {
     /// The identity on the network, absent while nothing is open.
     pub fn peer_id(&self) -> Option<String> {
         self.shared.client.peer_id().map(|id| id.to_string())
+    }
+
+    /// What stands between this node and the internet, as found out with its STUN servers; absent before the event
+    /// `nat:detected`.
+    pub fn nat_profile(&self) -> Option<NatProfile> {
+        self.shared.client.nat_profile().map(Into::into)
     }
 
     /// Downloads a file by its SHA-256 or readable id and waits for it: finds peers unless some are given, proves every

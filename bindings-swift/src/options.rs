@@ -45,6 +45,23 @@ pub struct LightNodeOptions {
     /// Download limit per peer in bytes per second. Default 0: none.
     #[uniffi(default = None)]
     pub peer_download_limit: Option<u64>,
+    /// STUN servers (`host:port` or `stun:host:port`) that tell this node its public address and the kind of NAT in front
+    /// of it. Default empty: three public ones, or none when `local_only` is set.
+    #[uniffi(default = [])]
+    pub stun_servers: Vec<String>,
+    /// Ask the router by UPnP to forward the port. Default true; never done when `local_only` is set.
+    #[uniffi(default = None)]
+    pub enable_upnp: Option<bool>,
+    /// Ask the router by PCP and NAT-PMP to forward the port. Default true; never done when `local_only` is set.
+    #[uniffi(default = None)]
+    pub enable_natpmp: Option<bool>,
+    /// Lifetime asked for port mappings, which are renewed at half of it, in seconds. Default 3600, range 120 to 86400.
+    #[uniffi(default = None)]
+    pub port_mapping_lifetime_s: Option<u32>,
+    /// Relays (multiaddrs with their peer id) through which this node can be reached while it cannot directly. Default
+    /// none.
+    #[uniffi(default = [])]
+    pub relays: Vec<String>,
     /// Directory for downloads that are given no path. Default the current directory, which apps seldom can write to.
     #[uniffi(default = None)]
     pub download_dir: Option<String>,
@@ -88,6 +105,50 @@ pub struct DownloadOptions {
     pub overwrite: Option<bool>,
 }
 
+/// Options of looking at the NAT in front of this device. Everything that is not set has its default.
+#[derive(Clone, Debug, Default, uniffi::Record)]
+pub struct NatOptions {
+    /// STUN servers (`host:port` or `stun:host:port`) to ask. Default empty: three public ones, or none when `local_only`
+    /// is set.
+    #[uniffi(default = [])]
+    pub stun_servers: Vec<String>,
+    /// Time for everything in ms. Default 5000, range 100 to 60000.
+    #[uniffi(default = None)]
+    pub timeout_ms: Option<u64>,
+    /// Look at IPv6 as well as IPv4. Default false.
+    #[uniffi(default = None)]
+    pub enable_ipv6: Option<bool>,
+    /// Ask the router for its external address too, by PCP and NAT-PMP. Default true; never done when `local_only` is set.
+    #[uniffi(default = None)]
+    pub use_natpmp: Option<bool>,
+    /// Contact nothing but the local network and addresses given by the user. Default false.
+    #[uniffi(default = None)]
+    pub local_only: Option<bool>,
+}
+
+/// A port mapping to be made or deleted at the router by UPnP. Everything that is not set has its default.
+#[derive(Clone, Debug, Default, uniffi::Record)]
+pub struct MappingOptions {
+    /// This device's port, range 1 to 65535. It has to be given to make a mapping.
+    #[uniffi(default = None)]
+    pub internal_port: Option<u16>,
+    /// The router's port. Default: the same as this device's.
+    #[uniffi(default = None)]
+    pub external_port: Option<u16>,
+    /// `TCP` or `UDP`. Default `TCP`.
+    #[uniffi(default = None)]
+    pub protocol: Option<String>,
+    /// What the router shows beside the mapping. Default `dig-nat-tools`.
+    #[uniffi(default = None)]
+    pub description: Option<String>,
+    /// How long the router keeps it, in seconds. Default 7200, range 1 to 604800.
+    #[uniffi(default = None)]
+    pub ttl_s: Option<u32>,
+    /// Time for the router's answers in ms. Default 5000, range 100 to 60000.
+    #[uniffi(default = None)]
+    pub timeout_ms: Option<u64>,
+}
+
 /// Options of a search for peers. Everything that is not set has its default.
 #[derive(Clone, Copy, Debug, Default, uniffi::Record)]
 pub struct FindOptions {
@@ -124,6 +185,11 @@ impl LightNodeOptions {
         set(&mut node.max_connections, self.max_connections);
         set(&mut node.download_limit, self.download_limit);
         set(&mut node.peer_download_limit, self.peer_download_limit);
+        node.stun_servers = self.stun_servers;
+        set(&mut node.enable_upnp, self.enable_upnp);
+        set(&mut node.enable_natpmp, self.enable_natpmp);
+        set(&mut node.port_mapping_lifetime_s, self.port_mapping_lifetime_s);
+        node.relays = self.relays;
         node.validate()?;
         let mut client = core::ClientOptions::default();
         set(&mut client.download_dir, self.download_dir);
@@ -154,6 +220,32 @@ impl DownloadOptions {
     }
 }
 
+impl NatOptions {
+    pub(crate) fn into_core(self) -> Result<core::NatOptions> {
+        let mut options = core::NatOptions { stun_servers: self.stun_servers, ..core::NatOptions::default() };
+        set(&mut options.timeout_ms, self.timeout_ms);
+        set(&mut options.enable_ipv6, self.enable_ipv6);
+        set(&mut options.use_natpmp, self.use_natpmp);
+        set(&mut options.local_only, self.local_only);
+        options.validate()?;
+        Ok(options)
+    }
+}
+
+impl MappingOptions {
+    pub(crate) fn into_core(self) -> Result<core::MappingOptions> {
+        let mut options = core::MappingOptions::default();
+        set(&mut options.internal_port, self.internal_port);
+        set(&mut options.external_port, self.external_port);
+        set(&mut options.protocol, self.protocol);
+        set(&mut options.description, self.description);
+        set(&mut options.ttl_s, self.ttl_s);
+        set(&mut options.timeout_ms, self.timeout_ms);
+        options.validate()?;
+        Ok(options)
+    }
+}
+
 impl FindOptions {
     pub(crate) fn into_core(self) -> Result<core::FindOptions> {
         let mut options = core::FindOptions::default();
@@ -177,6 +269,8 @@ mod tests {
         let expected = core::DownloadOptions { share_while_downloading: false, ..core::DownloadOptions::default() };
         assert_eq!(download, expected);
         assert_eq!(FindOptions::default().into_core().expect("valid"), core::FindOptions::default());
+        assert_eq!(NatOptions::default().into_core().expect("valid"), core::NatOptions::default());
+        assert_eq!(MappingOptions::default().into_core().expect("valid"), core::MappingOptions::default());
     }
 
     #[test]
@@ -194,6 +288,11 @@ mod tests {
             max_connections: Some(2),
             download_limit: Some(3),
             peer_download_limit: Some(4),
+            stun_servers: vec!["127.0.0.1:3478".into()],
+            enable_upnp: Some(false),
+            enable_natpmp: Some(false),
+            port_mapping_lifetime_s: Some(200),
+            relays: vec!["/ip4/127.0.0.1/tcp/1/p2p/x".into()],
             download_dir: Some("files".into()),
             request_timeout_ms: Some(500),
             enable_continuous_discovery: Some(false),
@@ -215,6 +314,12 @@ mod tests {
             download_limit: 3,
             peer_upload_limit: 0,
             peer_download_limit: 4,
+            stun_servers: vec!["127.0.0.1:3478".into()],
+            enable_upnp: false,
+            enable_natpmp: false,
+            port_mapping_lifetime_s: 200,
+            relays: vec!["/ip4/127.0.0.1/tcp/1/p2p/x".into()],
+            relay_server: false,
             light_node: true,
         };
         assert_eq!(node, expected);
@@ -225,5 +330,39 @@ mod tests {
             max_peers: 6,
         };
         assert_eq!(client, expected);
+
+        let options = NatOptions {
+            stun_servers: vec!["127.0.0.1:3478".into()],
+            timeout_ms: Some(200),
+            enable_ipv6: Some(true),
+            use_natpmp: Some(false),
+            local_only: Some(false),
+        };
+        let expected = core::NatOptions {
+            stun_servers: vec!["127.0.0.1:3478".into()],
+            timeout_ms: 200,
+            enable_ipv6: true,
+            use_natpmp: false,
+            local_only: false,
+        };
+        assert_eq!(options.into_core().expect("valid"), expected);
+
+        let options = MappingOptions {
+            internal_port: Some(1),
+            external_port: Some(2),
+            protocol: Some("udp".into()),
+            description: Some("mine".into()),
+            ttl_s: Some(3),
+            timeout_ms: Some(400),
+        };
+        let expected = core::MappingOptions {
+            internal_port: 1,
+            external_port: 2,
+            protocol: "udp".into(),
+            description: "mine".into(),
+            ttl_s: 3,
+            timeout_ms: 400,
+        };
+        assert_eq!(options.into_core().expect("valid"), expected);
     }
 }

@@ -119,6 +119,153 @@ pub enum PeerStatus {
     Banned,
 }
 
+/// What is known about the way from this device to the internet. Absent is "could not be told".
+#[derive(Clone, Debug, PartialEq, uniffi::Record)]
+pub struct NatProfile {
+    /// `public`, `full-cone`, `port-restricted`, `symmetric`, `udp-blocked`, …
+    pub nat_type: String,
+    /// Whether new destinations get new ports, so that what one server sees is useless for another.
+    pub symmetric: bool,
+    /// Whether a second NAT follows the nearest router.
+    pub double_nat: Option<bool>,
+    /// Our IPv4 endpoint (`host:port`) as the internet sees it.
+    pub public_v4: Option<String>,
+    /// Our IPv6 endpoint as the internet sees it.
+    pub public_v6: Option<String>,
+    /// Whether a NAT translates our IPv4 address.
+    pub translated: Option<bool>,
+    /// Which destinations share one external endpoint (IPv4).
+    pub mapping: Option<NatBehaviour>,
+    /// Who may send to an external endpoint (IPv4).
+    pub filtering: Option<NatBehaviour>,
+    /// How external ports are chosen (IPv4).
+    pub allocation: Option<NatPortAllocation>,
+    /// Whether two hosts behind the NAT reach each other by its public address.
+    pub hairpin: Option<bool>,
+    /// At least so long an idle UDP mapping lives, in ms.
+    pub lifetime_ms: Option<u64>,
+    /// Whether UDP does not get out at all while TCP does.
+    pub udp_blocked: bool,
+    /// Filtering of a firewall in front of our IPv6 address.
+    pub filtering_v6: Option<NatBehaviour>,
+    /// External address that the nearest router reports.
+    pub router_external: Option<String>,
+}
+
+/// What a NAT's mapping or filtering depends on (RFC 4787).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Enum)]
+pub enum NatBehaviour {
+    /// On nothing: one endpoint for all, open for all.
+    EndpointIndependent,
+    /// On the address of the other side.
+    AddressDependent,
+    /// On address and port of the other side.
+    AddressAndPortDependent,
+}
+
+/// How a NAT chooses external ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Enum)]
+pub enum NatPortAllocation {
+    /// The external port is the internal one.
+    Preserving,
+    /// Each new mapping takes the last one's port plus a step.
+    Sequential {
+        /// Ports from one mapping to the next.
+        step: i16,
+    },
+    /// Ports come from one contiguous block.
+    Block {
+        /// Lowest port seen.
+        first: u16,
+        /// Size of the smallest aligned power-of-two block that holds all ports seen.
+        size: u16,
+    },
+    /// No pattern.
+    Random,
+}
+
+/// This device's addresses as the internet sees them.
+#[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
+pub struct PublicIps {
+    /// IPv4, absent when no server answered.
+    pub ipv4: Option<String>,
+    /// IPv6, absent when no server answered or it was not asked for.
+    pub ipv6: Option<String>,
+}
+
+/// A mapping that a router made.
+#[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
+pub struct PortMapping {
+    /// `TCP` or `UDP`.
+    pub protocol: String,
+    /// This device's port.
+    pub internal_port: u16,
+    /// The router's port.
+    pub external_port: u16,
+    /// The router's outside address.
+    pub external_address: String,
+    /// How long the router keeps it, in seconds; absent for ever.
+    pub lifetime_s: Option<u64>,
+}
+
+impl From<api::PortMapping> for PortMapping {
+    fn from(mapping: api::PortMapping) -> Self {
+        Self {
+            protocol: mapping.protocol,
+            internal_port: mapping.internal_port,
+            external_port: mapping.external_port,
+            external_address: mapping.external_address.to_string(),
+            lifetime_s: mapping.lifetime_s,
+        }
+    }
+}
+
+impl From<api::NatProfile> for NatProfile {
+    fn from(profile: api::NatProfile) -> Self {
+        let filtering = |filtering| match filtering {
+            api::Filtering::EndpointIndependent => NatBehaviour::EndpointIndependent,
+            api::Filtering::AddressDependent => NatBehaviour::AddressDependent,
+            api::Filtering::AddressAndPortDependent => NatBehaviour::AddressAndPortDependent,
+        };
+        let mapping = |mapping| match mapping {
+            api::Mapping::EndpointIndependent => NatBehaviour::EndpointIndependent,
+            api::Mapping::AddressDependent => NatBehaviour::AddressDependent,
+            api::Mapping::AddressAndPortDependent => NatBehaviour::AddressAndPortDependent,
+        };
+        let allocation = |allocation| match allocation {
+            api::PortAllocation::Preserving => NatPortAllocation::Preserving,
+            api::PortAllocation::Sequential { step } => NatPortAllocation::Sequential { step },
+            api::PortAllocation::Block { first, size } => NatPortAllocation::Block { first, size },
+            api::PortAllocation::Random => NatPortAllocation::Random,
+        };
+        Self {
+            nat_type: profile.name().to_owned(),
+            symmetric: profile.is_symmetric(),
+            double_nat: profile.is_double(),
+            public_v4: profile.public_v4.map(|address| address.to_string()),
+            public_v6: profile.public_v6.map(|address| address.to_string()),
+            translated: profile.translated,
+            mapping: profile.mapping.map(mapping),
+            filtering: profile.filtering.map(filtering),
+            allocation: profile.allocation.map(allocation),
+            hairpin: profile.hairpin,
+            lifetime_ms: profile.lifetime_ms,
+            udp_blocked: profile.udp_blocked,
+            filtering_v6: profile.filtering_v6.map(filtering),
+            router_external: profile.router_external.map(|address| address.to_string()),
+        }
+    }
+}
+
+impl From<api::PublicIps> for PublicIps {
+    fn from(found: api::PublicIps) -> Self {
+        Self {
+            ipv4: found.ipv4.map(|address| address.to_string()),
+            ipv6: found.ipv6.map(|address| address.to_string()),
+        }
+    }
+}
+
 impl From<api::DownloadResult> for DownloadResult {
     fn from(result: api::DownloadResult) -> Self {
         Self {

@@ -70,7 +70,7 @@ fn python_light_node() {
     python.arg(crate_dir().join("tests/python/conformance.py")).arg(&module);
     shared.arguments(&mut python);
     let printed = succeed(python, DEADLINE);
-    assert!(printed.ends_with("passed 8\n"), "{printed}");
+    assert!(printed.ends_with("passed 9\n"), "{printed}");
     shared.stop();
 }
 
@@ -82,6 +82,6 @@ fn kotlin_light_node() {
     kotlin.arg(crate_dir().join("kotlin/test.sh")).arg(library().parent().expect("a folder"));
     shared.arguments(&mut kotlin);
     let printed = succeed(kotlin, DEADLINE);
-    assert!(printed.ends_with("passed 8\n"), "{printed}");
+    assert!(printed.ends_with("passed 9\n"), "{printed}");
     shared.stop();
 }

@@ -78,11 +78,13 @@ fn records_have_the_options_of_cores_tables() {
     let swift = committed("swift/Sources/DigNat/DigNat.swift");
     let kotlin = committed("kotlin/src/main/kotlin/org/dignetwork/dignat/dig_nat.kt");
     // What makes no sense for a node that never uploads.
-    let uploads = ["upload_limit", "peer_upload_limit", "light_node", "share_while_downloading"];
+    let uploads = ["upload_limit", "peer_upload_limit", "relay_server", "light_node", "share_while_downloading"];
     let sets: &[(&str, &[&str])] = &[
         ("LightNodeOptions", &["NodeOptions", "ClientOptions"]),
         ("DownloadOptions", &["DownloadOptions"]),
         ("FindOptions", &["FindOptions"]),
+        ("NatOptions", &["NatOptions"]),
+        ("MappingOptions", &["MappingOptions"]),
     ];
     for (record, tables) in sets {
         let manifest = manifest();

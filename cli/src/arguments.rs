@@ -27,6 +27,12 @@ pub enum Command {
     /// Fetch a file by its SHA-256 or content id
     #[command(after_help = outcome::exit_code_help())]
     Get(GetArguments),
+    /// Forward bytes between peers that cannot reach each other, until Ctrl-C
+    #[command(after_help = outcome::exit_code_help())]
+    Relay(RelayArguments),
+    /// Find out what stands between this machine and the internet, and what to do about it
+    #[command(after_help = outcome::exit_code_help())]
+    Doctor(DoctorArguments),
     /// Show the whole way on this machine: a host and a client as two processes, and a file between them
     #[command(after_help = outcome::exit_code_help())]
     Demo(DemoArguments),
@@ -38,6 +44,8 @@ impl Command {
         match self {
             Self::Share(arguments) => arguments.output.json,
             Self::Get(arguments) => arguments.output.json,
+            Self::Relay(arguments) => arguments.output.json,
+            Self::Doctor(arguments) => arguments.output.json,
             Self::Demo(_) => false,
         }
     }
@@ -47,6 +55,8 @@ impl Command {
         match self {
             Self::Share(arguments) => arguments.output.exit_with_parent,
             Self::Get(arguments) => arguments.output.exit_with_parent,
+            Self::Relay(arguments) => arguments.output.exit_with_parent,
+            Self::Doctor(arguments) => arguments.output.exit_with_parent,
             Self::Demo(_) => false,
         }
     }
@@ -69,6 +79,8 @@ pub struct ShareArguments {
     pub state: Option<PathBuf>,
     #[command(flatten)]
     pub network: NetworkArguments,
+    #[command(flatten)]
+    pub reach: ReachArguments,
     #[command(flatten)]
     pub output: OutputArguments,
 }
@@ -96,6 +108,33 @@ pub struct GetArguments {
     pub download_limit: Option<u64>,
     #[command(flatten)]
     pub network: NetworkArguments,
+    #[command(flatten)]
+    pub reach: ReachArguments,
+    #[command(flatten)]
+    pub output: OutputArguments,
+}
+
+/// `dig-nat relay`.
+#[derive(Debug, Args)]
+pub struct RelayArguments {
+    /// Keep this node's identity, and so its address, in this directory
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    #[command(flatten)]
+    pub network: NetworkArguments,
+    #[command(flatten)]
+    pub output: OutputArguments,
+}
+
+/// `dig-nat doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArguments {
+    /// STUN server to ask, host:port; may be repeated [default: three public ones]
+    #[arg(long = "stun", value_name = "SERVER")]
+    pub stun: Vec<String>,
+    /// Time for everything in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
+    pub timeout: f64,
     #[command(flatten)]
     pub output: OutputArguments,
 }
@@ -128,6 +167,18 @@ pub struct NetworkArguments {
     pub interfaces: Vec<String>,
 }
 
+/// How a node is reached by others.
+#[derive(Debug, Args)]
+pub struct ReachArguments {
+    /// Relay through which this node can be reached while it cannot directly, a multiaddr with its peer id; may be
+    /// repeated
+    #[arg(long = "relay", value_name = "MULTIADDR")]
+    pub relays: Vec<String>,
+    /// STUN server that tells this node its public address, host:port; may be repeated [default: three public ones]
+    #[arg(long = "stun", value_name = "SERVER")]
+    pub stun: Vec<String>,
+}
+
 /// How results are shown.
 #[derive(Debug, Args)]
 pub struct OutputArguments {
@@ -147,6 +198,14 @@ impl NetworkArguments {
             options.interfaces.clone_from(&self.interfaces);
         }
         options
+    }
+}
+
+impl ReachArguments {
+    /// Puts what these arguments say into the options of a node.
+    pub fn add_to(&self, options: &mut NodeOptions) {
+        options.relays.clone_from(&self.relays);
+        options.stun_servers.clone_from(&self.stun);
     }
 }
 
@@ -171,6 +230,17 @@ mod tests {
         assert_eq!(get.peers, ["a:1", "b:2"]);
         assert_eq!(get.output_path, Some(PathBuf::from("x")));
         assert!(get.output.json && matches!(get.key, ContentKey::Hash(_)));
+    }
+
+    #[test]
+    fn relays_and_stun_servers_become_options() {
+        let arguments = ["dig-nat", "share", "a", "--relay", "/x", "--relay", "/y", "--stun", "s:1"];
+        let parsed = Arguments::try_parse_from(arguments).expect("valid");
+        let Command::Share(share) = parsed.command else { panic!("not a share") };
+        let mut options = share.network.node_options();
+        share.reach.add_to(&mut options);
+        assert_eq!(options.relays, ["/x", "/y"]);
+        assert_eq!(options.stun_servers, ["s:1"]);
     }
 
     #[test]

@@ -17,7 +17,9 @@ use crate::view::DownloadView;
 
 /// Runs the command.
 pub async fn run(arguments: GetArguments, mut interrupt: Interrupt) -> anyhow::Result<()> {
-    let client = FileClient::new(arguments.network.node_options(), ClientOptions::default())?;
+    let mut node = arguments.network.node_options();
+    arguments.reach.add_to(&mut node);
+    let client = FileClient::new(node, ClientOptions::default())?;
     let options = download_options(&arguments)?;
     let mut events = client.subscribe();
     let mut view = DownloadView::new(arguments.output.json);

@@ -4,11 +4,13 @@
 
 mod arguments;
 mod demo;
+mod doctor;
 mod generate;
 mod get;
 mod interrupt;
 mod outcome;
 mod output;
+mod relay;
 mod share;
 mod units;
 mod view;
@@ -33,6 +35,8 @@ fn main() -> ExitCode {
         match arguments.command {
             Command::Share(arguments) => share::run(arguments, interrupt).await,
             Command::Get(arguments) => get::run(arguments, interrupt).await,
+            Command::Relay(arguments) => relay::run(arguments, interrupt).await,
+            Command::Doctor(arguments) => doctor::run(arguments, interrupt).await,
             Command::Demo(arguments) => demo::run(arguments, interrupt).await,
         }
     });

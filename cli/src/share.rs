@@ -7,6 +7,7 @@ use dig_nat_core::base::options::{AddFileOptions, HostOptions};
 use serde_json::json;
 
 use crate::arguments::ShareArguments;
+use crate::doctor;
 use crate::interrupt::Interrupt;
 use crate::output;
 use crate::units;
@@ -19,6 +20,7 @@ pub async fn run(arguments: ShareArguments, mut interrupt: Interrupt) -> anyhow:
     check_id(&arguments)?;
     let json = arguments.output.json;
     let mut node = arguments.network.node_options();
+    arguments.reach.add_to(&mut node);
     node.upload_limit = arguments.upload_limit.unwrap_or(node.upload_limit);
     node.persistence_dir.clone_from(&arguments.state);
     let host = FileHost::new(node, HostOptions::default())?;
@@ -121,7 +123,16 @@ fn show_event(event: &Event, json: bool) -> anyhow::Result<()> {
     match event {
         Event::PeerConnected { peer, address, .. } => eprintln!("connected: {peer} at {address}"),
         Event::PeerDisconnected { peer } => eprintln!("gone: {peer}"),
+        // Like the addresses of `ready`: something to hand on.
+        Event::RelayReserved { address } => output::line(address)?,
+        Event::RelayLost { address } => eprintln!("not reachable any more by {address}"),
+        Event::NatDetected { nat_type, .. } => eprintln!("NAT: {}", doctor::meaning(nat_type)),
         Event::FileChanged { path, .. } => eprintln!("changed on disk and not shared any more: {path}"),
+        Event::PortMapped { protocol, external, method, reachable, .. } => {
+            let doubt = if *reachable { "" } else { ", but others may not reach it" };
+            eprintln!("the router forwards {external} ({protocol}, by {method}) to this node{doubt}");
+        }
+        Event::PortLost { protocol, reason, .. } => eprintln!("the router forwards {protocol} no more: {reason}"),
         Event::Warning { error } => eprintln!("warning: {}\n  advice: {}", error.message, error.advice),
         _ => {}
     }

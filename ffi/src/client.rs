@@ -13,7 +13,7 @@ use crate::error::{DigNatError, DigNatStatus};
 use crate::handles::{self, Handle};
 use crate::library::{optional_string, string};
 use crate::options::{self, DigNatClientOptions, DigNatDownloadOptions, DigNatFindOptions, DigNatNodeOptions};
-use crate::result::Record;
+use crate::result::{self, DigNatResult, Record};
 use crate::runtime::{DigNatRuntime, Owned, WIND_UP};
 use crate::subscription::{self, DigNatEventFn, DigNatSubscription};
 use crate::task::{Callbacks, DigNatDoneFn, DigNatProgressFn, DigNatTask, Operation, start};
@@ -262,6 +262,25 @@ pub unsafe extern "C" fn dig_nat_client_hash_for_content(
         let hash = handles::get(client)?.with(|client| client.hash_for_content(content_id));
         Ok(optional_string(hash.map(|hash| hash.to_string())))
     })
+}
+
+/// What stands between this client and the internet, as found out with the STUN servers of its options. Result: as of
+/// dig_nat_detect_nat_type, and the JSON "null" before the event "nat:detected".
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dig_nat_client_nat_profile(
+    client: *const DigNatClient,
+    result: *mut *mut DigNatResult,
+    error: *mut *mut DigNatError,
+) -> DigNatStatus {
+    // SAFETY: pointers as documented.
+    unsafe {
+        edge(error, || {
+            let result = out(result, "result")?;
+            let profile = handles::get(client)?.with(FileClient::nat_profile);
+            result::give(result, Record::optional_nat(profile));
+            Ok(())
+        })
+    }
 }
 
 /// Subscribes to the events of the client, from now on. With `event` NULL they are pulled with dig_nat_subscription_next, else

@@ -284,6 +284,25 @@ pub unsafe extern "C" fn dig_nat_host_content_for_hash(host: *const DigNatHost, 
     })
 }
 
+/// What stands between this host and the internet, as found out with the STUN servers of its options. Result: as of
+/// dig_nat_detect_nat_type, and the JSON "null" before the event "nat:detected".
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dig_nat_host_nat_profile(
+    host: *const DigNatHost,
+    result: *mut *mut DigNatResult,
+    error: *mut *mut DigNatError,
+) -> DigNatStatus {
+    // SAFETY: pointers as documented.
+    unsafe {
+        edge(error, || {
+            let result = out(result, "result")?;
+            let profile = handles::get(host)?.with(FileHost::nat_profile);
+            result::give(result, Record::optional_nat(profile));
+            Ok(())
+        })
+    }
+}
+
 /// Subscribes to the events of the host, from now on. With `event` NULL they are pulled with dig_nat_subscription_next, else
 /// it is called with each of them.
 #[unsafe(no_mangle)]

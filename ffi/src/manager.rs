@@ -362,6 +362,25 @@ pub unsafe extern "C" fn dig_nat_manager_content_for_hash(
     })
 }
 
+/// What stands between this manager and the internet, as found out with the STUN servers of its options. Result: as of
+/// dig_nat_detect_nat_type, and the JSON "null" before the event "nat:detected".
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dig_nat_manager_nat_profile(
+    manager: *const DigNatManager,
+    result: *mut *mut DigNatResult,
+    error: *mut *mut DigNatError,
+) -> DigNatStatus {
+    // SAFETY: pointers as documented.
+    unsafe {
+        edge(error, || {
+            let result = out(result, "result")?;
+            let profile = handles::get(manager)?.with(NetworkManager::nat_profile);
+            result::give(result, Record::optional_nat(profile));
+            Ok(())
+        })
+    }
+}
+
 /// Subscribes to the events of the manager, from now on. With `event` NULL they are pulled with dig_nat_subscription_next, else
 /// it is called with each of them.
 #[unsafe(no_mangle)]

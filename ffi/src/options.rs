@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 use dig_nat_core::Result;
 use dig_nat_core::base::options::{
-    AddFileOptions, ClientOptions, DownloadOptions, FindOptions, FromJson, HostOptions, NodeOptions,
+    AddFileOptions, ClientOptions, DownloadOptions, FindOptions, FromJson, HostOptions, MappingOptions, NatOptions,
+    NodeOptions,
 };
 
 use crate::argument::{self, Sized1st};
@@ -60,6 +61,24 @@ pub struct DigNatNodeOptions {
     pub peer_upload_limit: u64,
     /// Download limit per peer in bytes per second. Default 0: none.
     pub peer_download_limit: u64,
+    /// STUN servers ("host:port" or "stun:host:port") that tell this node its public address and the kind of NAT in front
+    /// of it. Default NULL: three public ones, or none when local_only is on.
+    pub stun_servers: *const *const c_char,
+    /// How many STUN servers.
+    pub stun_servers_count: usize,
+    /// Ask the router by UPnP to forward the port. Default on; never done when local_only is on.
+    pub enable_upnp: DigNatSwitch,
+    /// Ask the router by PCP and NAT-PMP to forward the port. Default on; never done when local_only is on.
+    pub enable_natpmp: DigNatSwitch,
+    /// Lifetime asked for port mappings, which are renewed at half of it, in seconds. Default 3600, range 120 to 86400.
+    pub port_mapping_lifetime_s: u32,
+    /// Relays (multiaddrs with their peer id) through which this node can be reached while it cannot directly. Default
+    /// NULL: none.
+    pub relays: *const *const c_char,
+    /// How many relays.
+    pub relays_count: usize,
+    /// Forward bytes between peers that cannot reach each other. Default off.
+    pub relay_server: DigNatSwitch,
     /// Never upload, not even pieces of running downloads. Default off.
     pub light_node: DigNatSwitch,
 }
@@ -132,6 +151,48 @@ pub struct DigNatAddFileOptions {
     pub content_id: *const c_char,
 }
 
+/// Options of looking at the NAT in front of this machine.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct DigNatNatOptions {
+    /// Bytes of this struct; set by dig_nat_nat_options_init.
+    pub size: usize,
+    /// STUN servers ("host:port" or "stun:host:port") to ask. Default NULL: three public ones, or none when local_only is
+    /// on.
+    pub stun_servers: *const *const c_char,
+    /// How many STUN servers.
+    pub stun_servers_count: usize,
+    /// Time for everything in ms. Default 5000, range 100 to 60000.
+    pub timeout_ms: u64,
+    /// Look at IPv6 as well as IPv4. Default off.
+    pub enable_ipv6: DigNatSwitch,
+    /// Ask the router for its external address too, by PCP and NAT-PMP. Default on; never done when local_only is on.
+    pub use_natpmp: DigNatSwitch,
+    /// Contact nothing but the local network and addresses given by the user. Default off, or on when the environment
+    /// variable DIG_NAT_LOCAL_ONLY is 1.
+    pub local_only: DigNatSwitch,
+}
+
+/// A port mapping to be made or deleted at the router by UPnP.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct DigNatMappingOptions {
+    /// Bytes of this struct; set by dig_nat_mapping_options_init.
+    pub size: usize,
+    /// This machine's port, range 1 to 65535. Default 0: none, it has to be given to make a mapping.
+    pub internal_port: u16,
+    /// The router's port. Default 0: the same as this machine's.
+    pub external_port: u16,
+    /// "TCP" or "UDP". Default NULL: TCP.
+    pub protocol: *const c_char,
+    /// What the router shows beside the mapping. Default NULL: "dig-nat-tools".
+    pub description: *const c_char,
+    /// How long the router keeps it, in seconds. Default 7200, range 1 to 604800.
+    pub ttl_s: u32,
+    /// Time for the router's answers in ms. Default 5000, range 100 to 60000.
+    pub timeout_ms: u64,
+}
+
 /// Options of a search for peers.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -154,6 +215,10 @@ unsafe impl Sized1st for DigNatClientOptions {}
 unsafe impl Sized1st for DigNatDownloadOptions {}
 // SAFETY: as above.
 unsafe impl Sized1st for DigNatAddFileOptions {}
+// SAFETY: as above.
+unsafe impl Sized1st for DigNatNatOptions {}
+// SAFETY: as above.
+unsafe impl Sized1st for DigNatMappingOptions {}
 // SAFETY: as above.
 unsafe impl Sized1st for DigNatFindOptions {}
 
@@ -194,6 +259,20 @@ pub unsafe extern "C" fn dig_nat_add_file_options_init(options: *mut DigNatAddFi
 
 /// Sets all options to their defaults. `size` is `sizeof` the struct.
 #[unsafe(no_mangle)]
+pub unsafe extern "C" fn dig_nat_nat_options_init(options: *mut DigNatNatOptions, size: usize) {
+    // SAFETY: by contract `size` writable bytes or NULL.
+    unsafe { argument::init(options, size) }
+}
+
+/// Sets all options to their defaults. `size` is `sizeof` the struct.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dig_nat_mapping_options_init(options: *mut DigNatMappingOptions, size: usize) {
+    // SAFETY: by contract `size` writable bytes or NULL.
+    unsafe { argument::init(options, size) }
+}
+
+/// Sets all options to their defaults. `size` is `sizeof` the struct.
+#[unsafe(no_mangle)]
 pub unsafe extern "C" fn dig_nat_find_options_init(options: *mut DigNatFindOptions, size: usize) {
     // SAFETY: by contract `size` writable bytes or NULL.
     unsafe { argument::init(options, size) }
@@ -219,6 +298,12 @@ pub(crate) unsafe fn node(options: *const DigNatNodeOptions) -> Result<NodeOptio
         number(&mut node.download_limit, c.download_limit);
         number(&mut node.peer_upload_limit, c.peer_upload_limit);
         number(&mut node.peer_download_limit, c.peer_download_limit);
+        node.stun_servers = argument::texts(c.stun_servers, c.stun_servers_count, "stun_servers")?;
+        switch(&mut node.enable_upnp, c.enable_upnp, "enable_upnp")?;
+        switch(&mut node.enable_natpmp, c.enable_natpmp, "enable_natpmp")?;
+        number(&mut node.port_mapping_lifetime_s, c.port_mapping_lifetime_s);
+        node.relays = argument::texts(c.relays, c.relays_count, "relays")?;
+        switch(&mut node.relay_server, c.relay_server, "relay_server")?;
         switch(&mut node.light_node, c.light_node, "light_node")?;
         checked(node)
     }
@@ -278,6 +363,43 @@ pub(crate) unsafe fn add_file(options: *const DigNatAddFileOptions) -> Result<Ad
     }
 }
 
+pub(crate) unsafe fn nat(options: *const DigNatNatOptions) -> Result<NatOptions> {
+    // SAFETY: as in `node`.
+    unsafe {
+        let c = argument::options(options, "NAT options")?;
+        let mut nat = NatOptions {
+            stun_servers: argument::texts(c.stun_servers, c.stun_servers_count, "stun_servers")?,
+            ..NatOptions::default()
+        };
+        number(&mut nat.timeout_ms, c.timeout_ms);
+        switch(&mut nat.enable_ipv6, c.enable_ipv6, "enable_ipv6")?;
+        switch(&mut nat.use_natpmp, c.use_natpmp, "use_natpmp")?;
+        switch(&mut nat.local_only, c.local_only, "local_only")?;
+        checked(nat)
+    }
+}
+
+pub(crate) unsafe fn mapping(options: *const DigNatMappingOptions) -> Result<MappingOptions> {
+    // SAFETY: as in `node`.
+    unsafe {
+        let c = argument::options(options, "mapping options")?;
+        let mut mapping = MappingOptions {
+            internal_port: c.internal_port,
+            external_port: c.external_port,
+            ..MappingOptions::default()
+        };
+        if let Some(protocol) = argument::optional_text(c.protocol, "protocol")? {
+            protocol.clone_into(&mut mapping.protocol);
+        }
+        if let Some(description) = argument::optional_text(c.description, "description")? {
+            description.clone_into(&mut mapping.description);
+        }
+        number(&mut mapping.ttl_s, c.ttl_s);
+        number(&mut mapping.timeout_ms, c.timeout_ms);
+        checked(mapping)
+    }
+}
+
 pub(crate) unsafe fn find(options: *const DigNatFindOptions) -> Result<FindOptions> {
     // SAFETY: as in `node`.
     unsafe {
@@ -323,97 +445,4 @@ unsafe fn directory(pointer: *const c_char, name: &str) -> Result<Option<PathBuf
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn null_and_initialised_options_are_cores_defaults() {
-        // SAFETY: NULL or initialised structs.
-        unsafe {
-            let mut c = std::mem::MaybeUninit::<DigNatNodeOptions>::uninit();
-            dig_nat_node_options_init(c.as_mut_ptr(), size_of::<DigNatNodeOptions>());
-            assert_eq!(node(c.as_ptr()).expect("valid"), NodeOptions::default());
-            assert_eq!(node(std::ptr::null()).expect("valid"), NodeOptions::default());
-            assert_eq!(host(std::ptr::null()).expect("valid"), HostOptions::default());
-            assert_eq!(client(std::ptr::null()).expect("valid"), ClientOptions::default());
-            assert_eq!(download(std::ptr::null()).expect("valid"), DownloadOptions::default());
-            assert_eq!(add_file(std::ptr::null()).expect("valid"), AddFileOptions::default());
-            assert_eq!(find(std::ptr::null()).expect("valid"), FindOptions::default());
-        }
-    }
-
-    #[test]
-    fn every_field_arrives() {
-        let interface = c"lo".as_ptr();
-        let c = DigNatNodeOptions {
-            size: size_of::<DigNatNodeOptions>(),
-            port: 1,
-            enable_ipv6: DIG_NAT_SWITCH_ON,
-            enable_tcp: DIG_NAT_SWITCH_OFF,
-            enable_udp: DIG_NAT_SWITCH_ON,
-            local_enabled: DIG_NAT_SWITCH_OFF,
-            local_only: DIG_NAT_SWITCH_OFF,
-            interfaces: &raw const interface,
-            interfaces_count: 1,
-            persistence_dir: c"state".as_ptr(),
-            enable_persistence: DIG_NAT_SWITCH_ON,
-            max_connections: 2,
-            upload_limit: 3,
-            download_limit: 4,
-            peer_upload_limit: 5,
-            peer_download_limit: 6,
-            light_node: DIG_NAT_SWITCH_ON,
-        };
-        let expected = NodeOptions {
-            port: 1,
-            enable_ipv6: true,
-            enable_tcp: false,
-            enable_udp: true,
-            local_enabled: false,
-            local_only: false,
-            interfaces: vec!["lo".into()],
-            persistence_dir: Some("state".into()),
-            enable_persistence: true,
-            max_connections: 2,
-            upload_limit: 3,
-            download_limit: 4,
-            peer_upload_limit: 5,
-            peer_download_limit: 6,
-            light_node: true,
-        };
-        // SAFETY: a complete struct.
-        assert_eq!(unsafe { node(&raw const c) }.expect("valid"), expected);
-        let wrong = DigNatNodeOptions { enable_tcp: 7, ..c };
-        // SAFETY: a complete struct.
-        let error = unsafe { node(&raw const wrong) }.expect_err("7 is no switch");
-        assert!(error.to_string().starts_with("enable_tcp"), "{error}");
-
-        let peer = c"127.0.0.1:1".as_ptr();
-        let c = DigNatDownloadOptions {
-            size: size_of::<DigNatDownloadOptions>(),
-            save_path: c"a".as_ptr(),
-            output_dir: c"b".as_ptr(),
-            peers: &raw const peer,
-            peers_count: 1,
-            max_peers: 2,
-            timeout_ms: 3,
-            discover: DIG_NAT_SWITCH_OFF,
-            download_limit: 4,
-            share_while_downloading: DIG_NAT_SWITCH_OFF,
-            overwrite: DIG_NAT_SWITCH_OFF,
-        };
-        let expected = DownloadOptions {
-            save_path: Some("a".into()),
-            output_dir: Some("b".into()),
-            peers: vec!["127.0.0.1:1".into()],
-            max_peers: Some(2),
-            timeout_ms: 3,
-            discover: Some(false),
-            download_limit: 4,
-            share_while_downloading: false,
-            overwrite: false,
-        };
-        // SAFETY: a complete struct.
-        assert_eq!(unsafe { download(&raw const c) }.expect("valid"), expected);
-    }
-}
+mod tests;

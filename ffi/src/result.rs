@@ -6,7 +6,9 @@ use std::ffi::{CString, c_char};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use dig_nat_core::api::{DiscoveredPeer, DownloadResult, FileInfo, Message, RemoteFile};
+use dig_nat_core::api::{
+    DiscoveredPeer, DownloadResult, FileInfo, Message, NatProfile, NatReport, PortMapping, PublicIps, RemoteFile,
+};
 use dig_nat_core::base::ids::FileHash;
 
 use crate::argument::c_string;
@@ -145,6 +147,32 @@ impl Record {
         }
     }
 
+    pub(crate) fn nat(profile: NatProfile) -> Self {
+        let public = profile.public_v4.or(profile.public_v6);
+        let report = NatReport::from(profile);
+        Self {
+            text: Some(shown(report.nat_type)),
+            address: public.map(|public| shown(public.ip())),
+            port: public.map_or(0, |public| public.port()),
+            ..Self::of(&report)
+        }
+    }
+
+    /// What a node knows of its NAT; nothing is known at first.
+    pub(crate) fn optional_nat(profile: Option<NatProfile>) -> Self {
+        profile.map_or_else(Self::nothing, Self::nat)
+    }
+
+    pub(crate) fn public_ips(found: &PublicIps) -> Self {
+        let items = found.ipv4.iter().chain(&found.ipv6);
+        Self { items: items.map(|address| Arc::new(Self::text(&address.to_string()))).collect(), ..Self::of(found) }
+    }
+
+    pub(crate) fn port_mapping(mapping: &PortMapping) -> Self {
+        let address = Some(shown(mapping.external_address));
+        Self { address, port: mapping.external_port, ..Self::of(mapping) }
+    }
+
     pub(crate) fn list<T: serde::Serialize>(items: &[T], record: impl Fn(&T) -> Self) -> Self {
         Self { items: items.iter().map(|item| Arc::new(record(item))).collect(), ..Self::of(&items) }
     }
@@ -206,19 +234,20 @@ pub unsafe extern "C" fn dig_nat_result_peer(result: *const DigNatResult) -> *co
     field(result, |record| record.peer.as_ref())
 }
 
-/// Host of a found peer's best address, or the multiaddr of a connection. Belongs to the result.
+/// Host of a found peer's best address, the multiaddr of a connection, or the public address of this machine. Belongs to
+/// the result.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dig_nat_result_address(result: *const DigNatResult) -> *const c_char {
     field(result, |record| record.address.as_ref())
 }
 
-/// The text of an item that is only a text (addresses). Belongs to the result.
+/// The text of an item that is only a text (addresses), or the type of a NAT. Belongs to the result.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dig_nat_result_text(result: *const DigNatResult) -> *const c_char {
     field(result, |record| record.text.as_ref())
 }
 
-/// Port of a found peer's best address.
+/// Port of a found peer's best address, or of the public address of this machine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dig_nat_result_port(result: *const DigNatResult) -> u16 {
     value_edge(0, || Ok(handles::get(result)?.record.port))
@@ -230,7 +259,7 @@ pub unsafe extern "C" fn dig_nat_result_size(result: *const DigNatResult) -> u64
     value_edge(0, || Ok(handles::get(result)?.record.size))
 }
 
-/// Whether the removed file was shared; whether a message is text.
+/// Whether the removed file was shared or the deleted mapping existed; whether a message is text.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dig_nat_result_flag(result: *const DigNatResult) -> bool {
     value_edge(false, || Ok(handles::get(result)?.record.flag))

@@ -7,12 +7,19 @@ import dig, {
   FileClient,
   FileHost,
   HostFileCallback,
+  NatProfile,
   NetworkManager,
   calculateSHA256,
   calculateSHA256File,
   createFileClient,
   createFileHost,
+  createUPnPMapping,
+  deleteUPnPMapping,
+  detectNatType,
+  discoverPublicIPs,
   downloadFile,
+  getExternalAddressUPnP,
+  upnpClient,
 } from '@dignetwork/dig-nat-tools';
 
 const hash = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855';
@@ -83,6 +90,35 @@ export async function hostForms(host: FileHost) {
   const callback: HostFileCallback = async (_id, startChunk, chunkSize) =>
     startChunk === 0 ? [Buffer.alloc(chunkSize)] : null;
   return { contentId, size, announced, ports, other: new FileHost({ hostFileCallback: callback }) };
+}
+
+export async function nats(host: FileHost) {
+  const { ipv4, ipv6 } = await discoverPublicIPs({
+    stunServers: ['stun:127.0.0.1:3478'],
+    timeout: 5000,
+    tryMultipleServers: true,
+    useNATPMP: true,
+    enableIPv6: false,
+    preferIPv6: false,
+  });
+  const profile: NatProfile = await detectNatType();
+  const step = profile.allocation?.kind === 'sequential' ? profile.allocation.step : 0;
+  host.on('nat:detected', ({ natType }) => console.log(natType === 'symmetric'));
+  host.on('relay:reserved', ({ address }) => console.log(address.length));
+  const relay = new FileHost({ relayServer: true, relays: ['/ip4/127.0.0.1/tcp/1/p2p/x'] });
+  // @ts-expect-error an address may be null
+  ipv4.length;
+  return [ipv4, ipv6, step, host.natProfile?.publicV4, relay];
+}
+
+export async function mappings() {
+  const mapping = await createUPnPMapping({ internalPort: 1, externalPort: 2, protocol: 'TCP', description: 'x', ttl: 60 });
+  if (!mapping.success) console.log(mapping.error);
+  const done: boolean = await createUPnPMapping(1, 2, 'TCP', 'x');
+  const gone: boolean = await deleteUPnPMapping({ externalPort: 2, protocol: 'TCP' });
+  const outside: string | null = await getExternalAddressUPnP();
+  const available: boolean = await upnpClient.isAvailable();
+  return [mapping.externalPort, done, gone, outside, available];
 }
 
 export function errors(error: unknown) {

@@ -17,7 +17,7 @@ def encode(options: Mapping[str, Any]) -> str:
     members = []
     for name, value in options.items():
         if name in SECONDS and value is not None:
-            name, value = SECONDS[name], _milliseconds(name, value)
+            name, value = SECONDS[name], milliseconds(name, value)
         try:
             text = json.dumps(value, default=_plain, allow_nan=False, ensure_ascii=False)
             text.encode()
@@ -27,7 +27,8 @@ def encode(options: Mapping[str, Any]) -> str:
     return "{" + ",".join(members) + "}"
 
 
-def _milliseconds(name: str, value: Any) -> int:
+def milliseconds(name: str, value: Any) -> int:
+    """Seconds as core's milliseconds."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
         raise DigNatInvalidArgumentError(f"{name}: expected seconds, got {value!r}")
     return math.ceil(value * 1000)

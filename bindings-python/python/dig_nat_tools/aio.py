@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, Union
 
 from . import _native, records
 from ._callbacks import AsyncFileCallback, OnLoop
-from ._encode import encode
+from ._encode import encode, milliseconds
 from ._running import OnProgress, as_bytes, check_progress, run
 from .errors import DigNatError
 from .events import Event, StoppedEvent, event
 from .options import Path
-from .records import DiscoveredPeer, DownloadResult, FileInfo, Message, RemoteFile
+from .records import DiscoveredPeer, DownloadResult, FileInfo, Message, NatProfile, PortMapping, PublicIps, RemoteFile
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
         DownloadKeywords,
         FindKeywords,
         HostKeywords,
+        MappingKeywords,
+        NatKeywords,
     )
 
 __all__ = [
@@ -47,7 +49,12 @@ __all__ = [
     "create_file_client",
     "create_file_host",
     "create_network_manager",
+    "create_upnp_mapping",
+    "delete_upnp_mapping",
+    "detect_nat_type",
+    "discover_public_ips",
     "download_file",
+    "external_address_upnp",
 ]
 
 _AnyNode = TypeVar("_AnyNode", bound=Union[_native.FileHost, _native.FileClient, _native.NetworkManager])
@@ -136,6 +143,12 @@ class _Node(Generic[_AnyNode]):
     def peer_id(self) -> str | None:
         """The identity on the network, ``None`` before the start."""
         return self._native.peer_id()
+
+    @property
+    def nat_profile(self) -> NatProfile | None:
+        """What stands between it and the internet, ``None`` before the event ``nat:detected``."""
+        raw = self._native.nat_profile()
+        return None if raw is None else records.nat_profile(raw)
 
     def add_content_mapping(self, content_id: str, hash: str) -> None:
         """Gives a hash a readable id."""
@@ -397,6 +410,37 @@ async def download_file(
     check_progress(on_progress)
     operation = _native.download_file(key, encode(options), on_progress is not None)
     return records.download_result(await run(operation, on_progress))
+
+
+async def create_upnp_mapping(**options: Unpack[MappingKeywords]) -> PortMapping:
+    """Asks the router by UPnP to forward ``internal_port``, once: nobody renews it. A started node does so by itself.
+
+    Raises :class:`~dig_nat_tools.DigNatPeerUnreachableError` when there is no router that does it.
+    """
+    return records.port_mapping(await run(_native.create_upnp_mapping(encode(options))))
+
+
+async def delete_upnp_mapping(**options: Unpack[MappingKeywords]) -> bool:
+    """Asks the router by UPnP to forget the mapping of ``external_port``; ``False`` when it knows none."""
+    return await run(_native.delete_upnp_mapping(encode(options)))
+
+
+async def external_address_upnp(timeout: float = 5.0) -> str | None:
+    """The router's outside IPv4 address as UPnP tells it, ``None`` when nobody answers in time."""
+    return await run(_native.external_address_upnp(milliseconds("timeout", timeout)))
+
+
+async def detect_nat_type(**options: Unpack[NatKeywords]) -> NatProfile:
+    """Finds out what kind of NAT or firewall stands between this machine and the internet.
+
+    A network that blocks UDP is a result, not an error.
+    """
+    return records.nat_profile(await run(_native.detect_nat_type(encode(options))))
+
+
+async def discover_public_ips(**options: Unpack[NatKeywords]) -> PublicIps:
+    """Asks STUN servers for this machine's public addresses. What cannot be found out is ``None``, not an error."""
+    return records.public_ips(await run(_native.discover_public_ips(encode(options))))
 
 
 def calculate_sha256(data: bytes | bytearray | memoryview) -> str:

@@ -23,10 +23,15 @@ __all__ = [
     "FileRemovedEvent",
     "HashingEvent",
     "LaggedEvent",
+    "NatDetectedEvent",
     "PeerBannedEvent",
     "PeerConnectedEvent",
     "PeerDisconnectedEvent",
     "PeerDiscoveredEvent",
+    "PortLostEvent",
+    "PortMappedEvent",
+    "RelayLostEvent",
+    "RelayReservedEvent",
     "StartedEvent",
     "StoppedEvent",
     "UnknownEvent",
@@ -166,6 +171,67 @@ class FileChangedEvent(Event):
     """The SHA-256 it had."""
     path: Path
     """Its path."""
+
+
+@dataclass(frozen=True)
+class NatDetectedEvent(Event):
+    """It is known what stands between this node and the internet; its ``nat_profile`` has the rest."""
+
+    type = "nat:detected"
+    nat_type: str
+    """``public``, ``full-cone``, ``port-restricted``, ``symmetric``, ``udp-blocked``, ..."""
+    public_v4: str | None
+    """Our IPv4 endpoint (``host:port``) as the internet sees it."""
+    public_v6: str | None
+    """Our IPv6 endpoint as the internet sees it."""
+
+
+@dataclass(frozen=True)
+class PortMappedEvent(Event):
+    """The router forwards a port to this node."""
+
+    type = "port:mapped"
+    protocol: str
+    """``tcp`` or ``udp``."""
+    internal_port: int
+    """This node's port."""
+    external: str
+    """The router's address and port (``host:port``)."""
+    method: str
+    """``PCP``, ``NAT-PMP`` or ``UPnP``."""
+    reachable: bool
+    """Whether others can be expected to reach it: not when the router itself stands behind a NAT."""
+
+
+@dataclass(frozen=True)
+class PortLostEvent(Event):
+    """The router no longer forwards a port; it is asked again."""
+
+    type = "port:lost"
+    protocol: str
+    """``tcp`` or ``udp``."""
+    internal_port: int
+    """This node's port."""
+    reason: str
+    """Why."""
+
+
+@dataclass(frozen=True)
+class RelayReservedEvent(Event):
+    """A relay holds a place for this node, which can be reached through it."""
+
+    type = "relay:reserved"
+    address: str
+    """The address to give to others."""
+
+
+@dataclass(frozen=True)
+class RelayLostEvent(Event):
+    """A relay no longer holds a place for this node; it is asked again."""
+
+    type = "relay:lost"
+    address: str
+    """The address that no longer works."""
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,21 @@ class HostKeywords(TypedDict, total=False):
     """Upload limit per peer in bytes per second. Default 0: none."""
     peer_download_limit: int
     """Download limit per peer in bytes per second. Default 0: none."""
+    stun_servers: Sequence[str]
+    """STUN servers (``host:port`` or ``stun:host:port``) that tell this node its public address and the kind of NAT in
+    front of it. Default empty: three public ones, or none when ``local_only`` is set."""
+    enable_upnp: bool
+    """Ask the router by UPnP to forward the port. Default true; never done when ``local_only`` is set."""
+    enable_natpmp: bool
+    """Ask the router by PCP and NAT-PMP to forward the port. Default true; never done when ``local_only`` is set."""
+    port_mapping_lifetime_s: int
+    """Lifetime asked for port mappings, which are renewed at half of it, in seconds. Default 3600, range 120 to
+    86400."""
+    relays: Sequence[str]
+    """Relays (multiaddrs with their peer id) through which this node can be reached while it cannot directly. Default
+    none."""
+    relay_server: bool
+    """Forward bytes between peers that cannot reach each other. Default false."""
     light_node: bool
     """Never upload, not even pieces of running downloads. Default false."""
     directory: Path | None
@@ -89,6 +104,21 @@ class ClientKeywords(TypedDict, total=False):
     """Upload limit per peer in bytes per second. Default 0: none."""
     peer_download_limit: int
     """Download limit per peer in bytes per second. Default 0: none."""
+    stun_servers: Sequence[str]
+    """STUN servers (``host:port`` or ``stun:host:port``) that tell this node its public address and the kind of NAT in
+    front of it. Default empty: three public ones, or none when ``local_only`` is set."""
+    enable_upnp: bool
+    """Ask the router by UPnP to forward the port. Default true; never done when ``local_only`` is set."""
+    enable_natpmp: bool
+    """Ask the router by PCP and NAT-PMP to forward the port. Default true; never done when ``local_only`` is set."""
+    port_mapping_lifetime_s: int
+    """Lifetime asked for port mappings, which are renewed at half of it, in seconds. Default 3600, range 120 to
+    86400."""
+    relays: Sequence[str]
+    """Relays (multiaddrs with their peer id) through which this node can be reached while it cannot directly. Default
+    none."""
+    relay_server: bool
+    """Forward bytes between peers that cannot reach each other. Default false."""
     light_node: bool
     """Never upload, not even pieces of running downloads. Default false."""
     download_dir: Path
@@ -161,6 +191,21 @@ class DownloadFileKeywords(TypedDict, total=False):
     """Upload limit per peer in bytes per second. Default 0: none."""
     peer_download_limit: int
     """Download limit per peer in bytes per second. Default 0: none."""
+    stun_servers: Sequence[str]
+    """STUN servers (``host:port`` or ``stun:host:port``) that tell this node its public address and the kind of NAT in
+    front of it. Default empty: three public ones, or none when ``local_only`` is set."""
+    enable_upnp: bool
+    """Ask the router by UPnP to forward the port. Default true; never done when ``local_only`` is set."""
+    enable_natpmp: bool
+    """Ask the router by PCP and NAT-PMP to forward the port. Default true; never done when ``local_only`` is set."""
+    port_mapping_lifetime_s: int
+    """Lifetime asked for port mappings, which are renewed at half of it, in seconds. Default 3600, range 120 to
+    86400."""
+    relays: Sequence[str]
+    """Relays (multiaddrs with their peer id) through which this node can be reached while it cannot directly. Default
+    none."""
+    relay_server: bool
+    """Forward bytes between peers that cannot reach each other. Default false."""
     light_node: bool
     """Never upload, not even pieces of running downloads. Default false."""
     download_dir: Path
@@ -207,6 +252,45 @@ class FindKeywords(TypedDict, total=False):
     """Time of the search in ms. Default 5000, range 1 to 3600000."""
     timeout: float
     """The same in seconds."""
+
+
+class MappingKeywords(TypedDict, total=False):
+    """Keyword arguments of create_upnp_mapping and delete_upnp_mapping."""
+
+    internal_port: int
+    """This machine's port, range 1 to 65535. Default 0: none, it has to be given to make a mapping."""
+    external_port: int
+    """The router's port. Default 0: the same as this machine's."""
+    protocol: str
+    """``TCP`` or ``UDP``. Default ``TCP``."""
+    description: str
+    """What the router shows beside the mapping. Default ``dig-nat-tools``."""
+    ttl_s: int
+    """How long the router keeps it, in seconds. Default 7200, range 1 to 604800."""
+    timeout_ms: int
+    """Time for the router's answers in ms. Default 5000, range 100 to 60000."""
+    timeout: float
+    """The same in seconds."""
+
+
+class NatKeywords(TypedDict, total=False):
+    """Keyword arguments of detect_nat_type and discover_public_ips."""
+
+    stun_servers: Sequence[str]
+    """STUN servers (``host:port`` or ``stun:host:port``) to ask. Default empty: three public ones, or none when
+    ``local_only`` is set."""
+    timeout_ms: int
+    """Time for everything in ms. Default 5000, range 100 to 60000."""
+    timeout: float
+    """The same in seconds."""
+    enable_ipv6: bool
+    """Look at IPv6 as well as IPv4. Default false."""
+    use_natpmp: bool
+    """Ask the router for its external address too, by PCP and NAT-PMP. Default true; never done when ``local_only`` is
+    set."""
+    local_only: bool
+    """Contact nothing but the local network and addresses given by the user. Default false, or true when the
+    environment variable ``DIG_NAT_LOCAL_ONLY`` is ``1``."""
 
 
 SECONDS = {

@@ -15,9 +15,13 @@ __all__ = [
     "ErrorRecord",
     "FileInfo",
     "Message",
+    "NatProfile",
     "PeerProgress",
     "PeerStats",
+    "PortAllocation",
+    "PortMapping",
     "Progress",
+    "PublicIps",
     "RemoteFile",
 ]
 
@@ -164,6 +168,84 @@ class Message:
     """The payload, as the other side sent it: text or bytes."""
 
 
+NatBehaviour = Literal["endpoint-independent", "address-dependent", "address-and-port-dependent"]
+"""What a NAT's mapping or filtering depends on (RFC 4787)."""
+
+
+@dataclass(frozen=True)
+class PortAllocation:
+    """How a NAT chooses external ports."""
+
+    kind: Literal["preserving", "sequential", "block", "random"]
+    """The pattern."""
+    step: int | None = None
+    """``sequential``: ports from one mapping to the next, may be negative."""
+    first: int | None = None
+    """``block``: the lowest port seen."""
+    size: int | None = None
+    """``block``: the size of the smallest aligned power-of-two block that holds all ports seen."""
+
+
+@dataclass(frozen=True)
+class NatProfile:
+    """What stands between this machine and the internet. ``None`` is "could not be told"."""
+
+    nat_type: str
+    """``public``, ``full-cone``, ``port-restricted``, ``symmetric``, ``udp-blocked``, ..."""
+    symmetric: bool
+    """Whether new destinations get new ports, so that what one server sees is useless for another."""
+    double_nat: bool | None
+    """Whether a second NAT follows the nearest router."""
+    public_v4: str | None
+    """Our IPv4 endpoint (``host:port``) as the internet sees it."""
+    public_v6: str | None
+    """Our IPv6 endpoint as the internet sees it."""
+    translated: bool | None
+    """Whether a NAT translates our IPv4 address."""
+    mapping: NatBehaviour | None
+    """Which destinations share one external endpoint (IPv4)."""
+    filtering: NatBehaviour | None
+    """Who may send to an external endpoint (IPv4)."""
+    allocation: PortAllocation | None
+    """How external ports are chosen (IPv4)."""
+    hairpin: bool | None
+    """Whether two hosts behind the NAT reach each other by its public address."""
+    lifetime_ms: int | None
+    """At least so long an idle UDP mapping lives, in milliseconds."""
+    udp_blocked: bool
+    """Whether UDP does not get out at all while TCP does."""
+    filtering_v6: NatBehaviour | None
+    """Filtering of a stateful firewall in front of our IPv6 address."""
+    router_external: str | None
+    """External address that the nearest router reports."""
+
+
+@dataclass(frozen=True)
+class PortMapping:
+    """A mapping that a router made."""
+
+    protocol: Literal["TCP", "UDP"]
+    """What is forwarded."""
+    internal_port: int
+    """This machine's port."""
+    external_port: int
+    """The router's port."""
+    external_address: str
+    """The router's outside address."""
+    lifetime_s: int | None
+    """How long the router keeps it, in seconds; ``None`` for ever."""
+
+
+@dataclass(frozen=True)
+class PublicIps:
+    """This machine's addresses as the internet sees them."""
+
+    ipv4: str | None
+    """IPv4, ``None`` when no server answered."""
+    ipv6: str | None
+    """IPv6, ``None`` when no server answered or it was not asked for."""
+
+
 @dataclass(frozen=True)
 class ErrorRecord:
     """An error as it travels in events."""
@@ -211,3 +293,16 @@ def download_result(raw: Mapping[str, Any]) -> DownloadResult:
 
 def progress(raw: Mapping[str, Any]) -> Progress:
     return build(Progress, raw, peers=tuple(build(PeerProgress, peer) for peer in raw["peers"]))
+
+
+def nat_profile(raw: Mapping[str, Any]) -> NatProfile:
+    allocation = raw["allocation"]
+    return build(NatProfile, raw, allocation=None if allocation is None else build(PortAllocation, allocation))
+
+
+def public_ips(raw: Mapping[str, Any]) -> PublicIps:
+    return build(PublicIps, raw)
+
+
+def port_mapping(raw: Mapping[str, Any]) -> PortMapping:
+    return build(PortMapping, raw)

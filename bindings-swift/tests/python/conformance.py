@@ -13,7 +13,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 
 import dig_nat  # noqa: E402
-from dig_nat import DigNatError, DownloadOptions, FindOptions, LightNode, LightNodeOptions  # noqa: E402
+from dig_nat import DigNatError, DownloadOptions, FindOptions, LightNode, LightNodeOptions, MappingOptions, NatOptions  # noqa: E402
 
 DEADLINE = 240
 HASH, ADDRESS, ORIGINAL, FOLDER = sys.argv[2], sys.argv[3], pathlib.Path(sys.argv[4]), pathlib.Path(sys.argv[5])
@@ -120,6 +120,30 @@ async def find_peers(node):
     assert await node.find_peers(HASH, FindOptions(max_peers=1, timeout_ms=5_000))
 
 
+async def nat(node):
+    # The host answers STUN on its UDP port.
+    asked = NatOptions(stun_servers=[ADDRESS], timeout_ms=3_000)
+    found = await dig_nat.discover_public_ips(asked)
+    assert (found.ipv4, found.ipv6) == ("127.0.0.1", None), found
+    profile = await dig_nat.detect_nat_type(asked)
+    assert profile.translated is False and not profile.symmetric, profile
+    assert profile.public_v4.startswith("127.0.0.1:"), profile
+    await fails(DigNatError.InvalidArgument, dig_nat.detect_nat_type(NatOptions(timeout_ms=5)))
+    refused = dig_nat.create_upnp_mapping(MappingOptions(internal_port=1, protocol="SCTP"))
+    assert "protocol" in (await fails(DigNatError.InvalidArgument, refused)).reason
+    await fails(DigNatError.InvalidArgument, dig_nat.delete_upnp_mapping(MappingOptions()))
+    assert node.nat_profile() is None, "this node was told no server"
+    # One that is told finds out by itself.
+    events = Events()
+    told = LightNode(LightNodeOptions(stun_servers=[ADDRESS]))
+    told.set_event_listener(events)
+    await told.start()
+    while not any(event["type"] == "nat:detected" for event in events.seen):
+        await asyncio.sleep(0.01)
+    assert told.nat_profile().public_v4 == f"127.0.0.1:{told.port()}", told.nat_profile()
+    await told.stop()
+
+
 async def main():
     events = Events()
     node = LightNode(LightNodeOptions(download_dir=str(FOLDER)))
@@ -136,6 +160,7 @@ async def main():
         wrong_hash,
         bad_option,
         find_peers,
+        nat,
     ]
     for scenario in scenarios:
         await scenario(node)

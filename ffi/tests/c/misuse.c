@@ -71,6 +71,14 @@ static int nulls(void)
     FAILS(INVALID, dig_nat_manager_share_file(NULL, NULL, NULL, NULL, NULL, NULL, &error));
     FAILS(INVALID, dig_nat_manager_subscribe(NULL, NULL, NULL, NULL, &error));
     FAILS(INVALID, dig_nat_download_file(NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, &error));
+    FAILS(INVALID, dig_nat_detect_nat_type(NULL, NULL, NULL, NULL, NULL, &error));
+    FAILS(INVALID, dig_nat_discover_public_ips(NULL, NULL, NULL, NULL, NULL, &error));
+    FAILS(INVALID, dig_nat_create_upnp_mapping(NULL, NULL, NULL, NULL, NULL, &error));
+    FAILS(INVALID, dig_nat_delete_upnp_mapping(NULL, NULL, NULL, NULL, NULL, &error));
+    FAILS(INVALID, dig_nat_external_address_upnp(NULL, 0, NULL, NULL, NULL, &error));
+    FAILS(INVALID, dig_nat_host_nat_profile(NULL, &result, &error));
+    FAILS(INVALID, dig_nat_client_nat_profile(NULL, &result, &error));
+    FAILS(INVALID, dig_nat_manager_nat_profile(NULL, &result, &error));
     FAILS(INVALID, dig_nat_connection_send(NULL, NULL, NULL, 0, false, NULL, NULL, NULL, &error));
     FAILS(INVALID, dig_nat_connection_receive(NULL, NULL, NULL, NULL, &error));
     FAILS(INVALID, dig_nat_connection_close(NULL, NULL, NULL, NULL, &error));
@@ -142,8 +150,11 @@ static int handles(const char *directory)
     DigNatSubscription *subscription = NULL;
     DigNatNodeOptions node;
     DigNatDownloadOptions download;
+    DigNatNatOptions nat;
+    DigNatMappingOptions mapping;
     DigNatError *failure = NULL;
     const char *not_utf8 = "\xff\xfe";
+    const char *not_a_server = "turn:nonsense:x";
     char *event = NULL;
 
     FAILS(INVALID, dig_nat_runtime_new(1000000, &runtime, &error));
@@ -195,6 +206,35 @@ static int handles(const char *directory)
     download.max_peers = 100000;
     FAILS(INVALID, dig_nat_client_download(client, "key", &download, NULL, NULL, NULL, NULL, &error));
     CHECK(!dig_nat_host_has_file(host, "no hash"));
+
+    /* Looking at the NAT. */
+    dig_nat_nat_options_init(&nat, sizeof nat);
+    nat.timeout_ms = 5;
+    FAILS(INVALID, dig_nat_detect_nat_type(runtime, &nat, NULL, NULL, NULL, &error));
+    dig_nat_nat_options_init(&nat, sizeof nat);
+    nat.stun_servers_count = 1;
+    FAILS(INVALID, dig_nat_discover_public_ips(runtime, &nat, NULL, NULL, NULL, &error));
+    nat.stun_servers = &not_a_server;
+    CHECK(dig_nat_detect_nat_type(runtime, &nat, NULL, NULL, &task, &failure) == DIG_NAT_STATUS_OK);
+    FAILS(INVALID, dig_nat_task_wait(task, 10000, &result, &error));
+    dig_nat_task_free(task);
+    task = NULL;
+    dig_nat_mapping_options_init(&mapping, sizeof mapping);
+    mapping.protocol = "SCTP";
+    FAILS(INVALID, dig_nat_create_upnp_mapping(runtime, &mapping, NULL, NULL, NULL, &error));
+    mapping.protocol = "UDP";
+    CHECK(dig_nat_create_upnp_mapping(runtime, &mapping, NULL, NULL, &task, &failure) == DIG_NAT_STATUS_OK);
+    FAILS(INVALID, dig_nat_task_wait(task, 10000, NULL, &error));
+    dig_nat_task_free(task);
+    CHECK(dig_nat_delete_upnp_mapping(runtime, NULL, NULL, NULL, &task, &failure) == DIG_NAT_STATUS_OK);
+    FAILS(INVALID, dig_nat_task_wait(task, 10000, NULL, &error));
+    dig_nat_task_free(task);
+    task = NULL;
+    FAILS(INVALID, dig_nat_host_nat_profile(host, NULL, &error));
+    CHECK(dig_nat_host_nat_profile(host, &result, &failure) == DIG_NAT_STATUS_OK);
+    CHECK(strcmp(dig_nat_result_json(result), "null") == 0 && !dig_nat_result_text(result));
+    dig_nat_result_free(result);
+    result = NULL;
 
     /* A failing task: one completion, the same error for whoever waits, as often as they like. */
     snprintf(text, sizeof text, "%s/missing", directory);

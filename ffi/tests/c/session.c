@@ -1,6 +1,6 @@
 /*
  * A longer session: two managers exchange messages, one shares a file and the other looks it up, listings, mappings and
- * events are read, tasks are cancelled, and everything is freed with work still running.
+ * events are read, the NAT is examined, tasks are cancelled, and everything is freed with work still running.
  *
  *     session FILE DIRECTORY
  */
@@ -183,6 +183,53 @@ static int asking(DigNatRuntime *runtime, DigNatHost *host, const char *director
     return 0;
 }
 
+/* The host answers STUN on its UDP port: a client finds out its NAT there, and so does the runtime without a node. */
+static int nats(DigNatRuntime *runtime, DigNatHost *host)
+{
+    char address[64];
+    const char *servers[1];
+    char *event = NULL;
+    DigNatClient *client = NULL;
+    DigNatSubscription *events = NULL;
+    DigNatResult *result = NULL;
+    DigNatNatOptions options;
+    DigNatNodeOptions node;
+
+    servers[0] = address;
+    snprintf(address, sizeof address, "127.0.0.1:%u", (unsigned)dig_nat_host_port(host));
+    dig_nat_nat_options_init(&options, sizeof options);
+    options.stun_servers = servers;
+    options.stun_servers_count = 1;
+    options.timeout_ms = 3000;
+    DO(dig_nat_discover_public_ips(runtime, &options, NULL, NULL, &task, &error));
+    CHECK(dig_nat_result_count(result) == 1);
+    CHECK(strcmp(dig_nat_result_text(dig_nat_result_item(result, 0)), "127.0.0.1") == 0);
+    CHECK(strcmp(dig_nat_result_json(result), "{\"ipv4\":\"127.0.0.1\",\"ipv6\":null}") == 0);
+    DO(dig_nat_detect_nat_type(runtime, &options, NULL, NULL, &task, &error));
+    CHECK(dig_nat_result_text(result) && strcmp(dig_nat_result_address(result), "127.0.0.1") == 0);
+    CHECK(dig_nat_result_port(result) != 0 && strstr(dig_nat_result_json(result), "\"translated\":false"));
+
+    dig_nat_node_options_init(&node, sizeof node);
+    node.stun_servers = servers;
+    node.stun_servers_count = 1;
+    CHECK(dig_nat_client_new(runtime, &node, NULL, &client, NULL) == DIG_NAT_STATUS_OK);
+    CHECK(dig_nat_client_subscribe(client, NULL, NULL, &events, NULL) == DIG_NAT_STATUS_OK);
+    DO(dig_nat_client_start(client, NULL, NULL, &task, &error));
+    do {
+        dig_nat_string_free(event);
+        CHECK(dig_nat_subscription_next(events, 30000, &event, NULL) == DIG_NAT_STATUS_OK && event);
+    } while (!strstr(event, "\"type\":\"nat:detected\""));
+    dig_nat_string_free(event);
+    dig_nat_result_free(result);
+    CHECK(dig_nat_client_nat_profile(client, &result, NULL) == DIG_NAT_STATUS_OK);
+    CHECK(strcmp(dig_nat_result_address(result), "127.0.0.1") == 0);
+    CHECK(dig_nat_result_port(result) == dig_nat_client_port(client));
+    dig_nat_result_free(result);
+    dig_nat_subscription_free(events);
+    dig_nat_client_free(client);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     struct calls calls = { 0, 0, DIG_NAT_STATUS_OK };
@@ -210,7 +257,7 @@ int main(int argc, char **argv)
     DO(dig_nat_manager_stop(two, NULL, NULL, &task, &error));
     dig_nat_subscription_free(pushed);
     CHECK(calls.events > 0);
-    if (listings(runtime, argv[1], &host) || asking(runtime, host, argv[2]))
+    if (listings(runtime, argv[1], &host) || asking(runtime, host, argv[2]) || nats(runtime, host))
         return 1;
 
     /* Leave with work running: an accept that will never come, owned by nobody. Its completion still comes, once. */

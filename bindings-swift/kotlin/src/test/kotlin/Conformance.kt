@@ -126,6 +126,20 @@ class Conformance(val hash: String, val address: String, val original: File, val
         val peers = node.findPeers(hash, FindOptions(maxPeers = 1u, timeoutMs = 5_000uL))
         check(peers.isNotEmpty()) { "the named peer was not found" }
     }
+
+    /** The host answers STUN on its UDP port. */
+    suspend fun nat(node: LightNode) {
+        val options = NatOptions(stunServers = listOf(address), timeoutMs = 3_000uL)
+        val found = discoverPublicIps(options)
+        check(found == PublicIps(ipv4 = "127.0.0.1", ipv6 = null)) { "$found" }
+        val profile = detectNatType(options)
+        check(profile.translated == false && !profile.symmetric) { "$profile" }
+        check(profile.publicV4.orEmpty().startsWith("127.0.0.1:")) { "$profile" }
+        fails<DigNatException.InvalidArgument> { detectNatType(options.copy(timeoutMs = 5uL)) }
+        fails<DigNatException.InvalidArgument> { createUpnpMapping(MappingOptions(internalPort = 1u, protocol = "SCTP")) }
+        fails<DigNatException.InvalidArgument> { deleteUpnpMapping(MappingOptions()) }
+        check(node.natProfile() == null) { "this node was told no server" }
+    }
 }
 
 fun main(arguments: Array<String>): Unit = runBlocking {
@@ -147,6 +161,7 @@ fun main(arguments: Array<String>): Unit = runBlocking {
             "wrong hash" to scenarios::wrongHash,
             "bad option" to scenarios::badOption,
             "find peers" to scenarios::findPeers,
+            "nat" to scenarios::nat,
         )
         for ((name, scenario) in all) {
             scenario(node)
