@@ -284,7 +284,8 @@ fn single_upnp_calls_make_and_delete() {
     };
     assert!(network.a.run(mapping::delete_mapping(delete.clone())).expect("deleted"));
     assert!(!network.outside.tcp_reaches(at(&made)));
-    assert!(!network.a.run(mapping::delete_mapping(delete)).expect("asked"), "there is nothing left to delete");
+    // miniupnpd confirms the deletion of what is not there; it must not be an error in any case.
+    network.a.run(mapping::delete_mapping(delete)).expect("asked");
 
     let by_pcp = MappingRequest { methods: Methods::ALL, ..request };
     let error = network.a.run(mapping::create_mapping(by_pcp)).expect_err("PCP needs a mapper");
