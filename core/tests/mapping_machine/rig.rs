@@ -15,6 +15,9 @@ pub const DELAY: Duration = Duration::from_millis(2);
 /// Time the router takes for a UPnP request, with all its HTTP.
 pub const UPNP_DELAY: Duration = Duration::from_millis(100);
 
+/// When we come. The router has been running for a while then.
+pub const START: Time = Time::from_micros(1_000_000_000);
+
 /// What the router does with each protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Manner {
@@ -105,17 +108,11 @@ impl Rig {
             heard: Vec::new(),
             upnp_requests: Vec::new(),
         };
-        // The router has been running for a while when we come.
-        let now = Time::from_micros(1_000_000_000);
+        let now = START;
         let mut machine = Machine::new(methods, false, seed);
         machine.set_route(now, Family::V4, Some(route()));
         machine.set_route(now, Family::V6, None);
         Self { machine, router, now, events: Vec::new(), wire: Vec::new(), jitter: Jitter::from_seed(seed) }
-    }
-
-    /// The router has been up since then.
-    pub fn start(&self) -> Time {
-        Time::from_micros(1_000_000_000)
     }
 
     /// Lets the world go on for so long. Panics on a machine that never comes to rest.
@@ -324,7 +321,7 @@ impl Router {
             return 0;
         }
         let free = |port: &u16| !self.rows.contains_key(&(protocol, *port));
-        let port = existing.unwrap_or_else(|| (suggested..).find(free).expect("a free port"));
+        let port = existing.unwrap_or_else(|| (suggested..=u16::MAX).find(free).expect("a free port"));
         self.rows.insert((protocol, port), Row { internal, ends: now + lifetime, foreign: false });
         port
     }
@@ -343,7 +340,7 @@ impl Router {
                     let row = self.rows.get(&(*protocol, *port));
                     !avoid.contains(port) && row.is_none_or(|row| !row.foreign)
                 };
-                let port = (*external_port..).find(taken).expect("a free port");
+                let port = (*external_port..=u16::MAX).find(taken).expect("a free port");
                 let lifetime = (!self.permanent).then_some(*lifetime);
                 let ends = lifetime.map_or(Time::NEVER, |lifetime| now + lifetime);
                 self.rows.insert((*protocol, port), Row { internal: *internal_port, ends, foreign: false });
