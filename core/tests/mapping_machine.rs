@@ -12,7 +12,7 @@ use dig_nat_core::nat::mapping::machine::UpnpRequest;
 use dig_nat_core::nat::mapping::reach::Reach;
 use dig_nat_core::nat::mapping::{Event, Failure, Family, MappingState, Method, Methods, Protocol, Route, natpmp, pcp};
 use proptest::prelude::*;
-use rig::{Manner, Rig, address, millis, route, wish};
+use rig::{Manner, Rig, START, address, millis, route, wish};
 
 const UDP: Protocol = Protocol::Udp;
 const TCP: Protocol = Protocol::Tcp;
@@ -72,7 +72,7 @@ fn an_answering_router_takes_milliseconds() {
     let mut rig = Rig::new(Methods::ALL);
     mapped(&mut rig);
     // One round trip of 4 ms for the question, one for the mapping.
-    assert_eq!(millis(rig.now) - millis(rig.start()), 8);
+    assert_eq!(millis(rig.now) - millis(START), 8);
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn a_worse_protocol_waits_for_a_better_one_a_moment_only() {
     (rig.router.pcp, rig.router.natpmp) = (Manner::Silent, Manner::Silent);
     assert_eq!(mapped(&mut rig), Method::Upnp);
     // Found after 100 ms, the grace of 300 ms, mapped after 100 ms more.
-    assert_eq!(millis(rig.now) - millis(rig.start()), 500);
+    assert_eq!(millis(rig.now) - millis(START), 500);
 }
 
 #[test]
@@ -91,13 +91,13 @@ fn a_silent_router_costs_a_second_and_a_half() {
     rig.machine.map(wish(UDP, 5000)).expect("room");
     rig.machine.map(wish(TCP, 5000)).expect("room");
     rig.until(|rig| rig.events.len() == 2);
-    assert_eq!(millis(rig.now) - millis(rig.start()), 1500);
+    assert_eq!(millis(rig.now) - millis(START), 1500);
     let Event::Refused(info) = &rig.events[0].1 else { panic!("{:?}", rig.events) };
     let silent = |method| (method, Failure::Silent);
     let failures = Method::ALL.map(silent).to_vec();
     assert_eq!(info.state, MappingState::Refused { failures });
     // Both protocols sent three times: at once, after 250 ms, after 750 ms.
-    let times: Vec<u64> = rig.router.heard.iter().map(|(time, _)| millis(*time) - millis(rig.start())).collect();
+    let times: Vec<u64> = rig.router.heard.iter().map(|(time, _)| millis(*time) - millis(START)).collect();
     assert_eq!(times, [0, 0, 250, 250, 750, 750]);
 }
 
@@ -132,7 +132,7 @@ fn refusals_are_reported_with_their_reason_and_tried_again_with_growing_pauses()
         .heard
         .iter()
         .filter(|(_, bytes)| bytes.len() == 12)
-        .map(|(time, _)| time.since(rig.start()).as_secs())
+        .map(|(time, _)| time.since(START).as_secs())
         .collect();
     let pauses: Vec<u64> = asked.windows(2).map(|pair| pair[1] - pair[0]).collect();
     for (pause, expected) in pauses.iter().zip([30, 60, 120, 240, 480]) {

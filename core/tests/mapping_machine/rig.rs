@@ -15,6 +15,9 @@ pub const DELAY: Duration = Duration::from_millis(2);
 /// Time the router takes for a UPnP request, with all its HTTP.
 pub const UPNP_DELAY: Duration = Duration::from_millis(100);
 
+/// When we come. The router has been running for a while then.
+pub const START: Time = Time::from_micros(1_000_000_000);
+
 /// What the router does with each protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Manner {
@@ -105,17 +108,11 @@ impl Rig {
             heard: Vec::new(),
             upnp_requests: Vec::new(),
         };
-        // The router has been running for a while when we come.
-        let now = Time::from_micros(1_000_000_000);
+        let now = START;
         let mut machine = Machine::new(methods, false, seed);
         machine.set_route(now, Family::V4, Some(route()));
         machine.set_route(now, Family::V6, None);
         Self { machine, router, now, events: Vec::new(), wire: Vec::new(), jitter: Jitter::from_seed(seed) }
-    }
-
-    /// The router has been up since then.
-    pub fn start(&self) -> Time {
-        self.now.min(Time::from_micros(1_000_000_000))
     }
 
     /// Lets the world go on for so long. Panics on a machine that never comes to rest.

@@ -123,7 +123,7 @@ impl Network {
             }",
         );
         // miniupnpd has one switch for PCP and NAT-PMP. The version byte tells them apart.
-        self.nft("table inet filter { chain input { type filter hook input priority -10; } }");
+        self.nft("table inet filter {\n chain input { type filter hook input priority -10;\n }\n }");
         if self.offer.pcp != self.offer.natpmp {
             let dropped = if self.offer.pcp { 0 } else { 2 };
             self.nft(&format!("add rule inet filter input iifname lan udp dport 5351 @th,64,8 {dropped} drop"));
@@ -168,7 +168,8 @@ impl Network {
         });
     }
 
-    /// Ends miniupnpd at once, forgets everything it made, and starts it again.
+    /// Ends miniupnpd at once, forgets everything it made, starts it again and, as the scripts of routers do when the
+    /// line is up, lets it tell everybody.
     pub fn restart(&mut self) {
         self.end_daemon();
         for chain in ["miniupnpd", "prerouting_miniupnpd", "postrouting_miniupnpd"] {
@@ -176,6 +177,8 @@ impl Network {
         }
         fs::remove_file(self.directory.path().join("leases")).ok();
         self.start_daemon();
+        let daemon = self.daemon.as_ref().expect("just started");
+        run("kill", &["-USR1", &daemon.id().to_string()]);
     }
 
     /// From now on the router hears nothing from its clients.

@@ -93,7 +93,7 @@ pub async fn create_mapping(request: MappingRequest) -> Result<MappingInfo> {
     }
 }
 
-/// Deletes a mapping; false if no router had it.
+/// Deletes a mapping; false if the router says that it had none. Some confirm that as a deletion as well.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidArgument`] for PCP, [`ErrorKind::PeerUnreachable`] if no protocol could be asked,
