@@ -44,7 +44,7 @@ pub fn run_within<F: FnOnce()>(patience: Duration, body: F) {
     let test = test_name(type_name::<F>());
     let program = env::current_exe().unwrap_or_else(|error| panic!("{test}: this program has no file: {error}"));
     let Some(command) = isolate(program.as_os_str()) else {
-        let reason = "neither user namespaces nor root: the NAT lab cannot run here";
+        let reason = "the NAT lab cannot run here: neither user namespaces nor root, or nftables is missing";
         assert!(env::var("CI").as_deref() != Ok("true"), "{test}: {reason}");
         eprintln!("SKIPPED {test}: {reason}");
         return;
