@@ -68,13 +68,13 @@ async fn replays_and_garbage_are_not_amplified() {
         assert!(back > 0, "the first one is as good as true: the attacker might be the peer behind a NAT");
         assert!(back <= length, "{back} bytes for {length}");
     };
-    let (first, second, ()) = in_time(async {
+    let (first, second, ()) = in_time(Box::pin(async {
         tokio::join!(
             punch_udp_to(one, thief.local_addr().expect("bound"), Some(&mine), time, &cancel),
             punch_udp_to(two, nowhere.local_addr().expect("bound"), Some(&theirs), time, &cancel),
             attack
         )
-    })
+    }))
     .await;
     assert!(first.is_err() && second.is_err(), "nobody was there");
 }
