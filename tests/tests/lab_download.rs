@@ -8,7 +8,7 @@ use std::time::Duration;
 use dig_nat_core::api::{DownloadResult, EventStream, FileClient, FileHost};
 use dig_nat_core::base::events::Event;
 use dig_nat_core::base::ids::{ContentKey, FileHash};
-use dig_nat_core::base::options::{ClientOptions, DownloadOptions, HostOptions, NodeOptions};
+use dig_nat_core::base::options::{AddFileOptions, ClientOptions, DownloadOptions, HostOptions, NodeOptions};
 use dig_nat_tests::files;
 use dig_nat_tests::lab::{self, Lab, Nat, Place};
 use tokio_util::sync::CancellationToken;
@@ -63,7 +63,7 @@ async fn share(place: Place, relay: String, tell: tokio::sync::oneshot::Sender<O
     let host = FileHost::new(options(&place, vec![relay]), HostOptions::default()).expect("valid");
     let mut events = host.subscribe();
     host.start().await.expect("started");
-    host.add_file(path, Default::default()).wait().await.expect("shared");
+    host.add_file(path, AddFileOptions::default()).wait().await.expect("shared");
     let address = event(&mut events, "a place at the relay", |event| match event {
         Event::RelayReserved { address } => Some(address),
         _ => None,
@@ -151,7 +151,9 @@ fn files_come_through_routers_and_directly_wherever_that_can_be() {
             }
         }
         end.cancel();
-        running.into_iter().for_each(|host| host.join());
+        for host in running {
+            host.join();
+        }
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     });
 }
