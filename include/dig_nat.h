@@ -293,6 +293,40 @@ typedef struct DigNatNodeOptions {
      */
     uint64_t peer_download_limit;
     /**
+     * STUN servers ("host:port" or "stun:host:port") that tell this node its public address and the kind of NAT in front
+     * of it. Default NULL: three public ones, or none when local_only is on.
+     */
+    const char *const *stun_servers;
+    /**
+     * How many STUN servers.
+     */
+    size_t stun_servers_count;
+    /**
+     * Ask the router by UPnP to forward the port. Default on; never done when local_only is on.
+     */
+    DigNatSwitch enable_upnp;
+    /**
+     * Ask the router by PCP and NAT-PMP to forward the port. Default on; never done when local_only is on.
+     */
+    DigNatSwitch enable_natpmp;
+    /**
+     * Lifetime asked for port mappings, which are renewed at half of it, in seconds. Default 3600, range 120 to 86400.
+     */
+    uint32_t port_mapping_lifetime_s;
+    /**
+     * Relays (multiaddrs with their peer id) through which this node can be reached while it cannot directly. Default
+     * NULL: none.
+     */
+    const char *const *relays;
+    /**
+     * How many relays.
+     */
+    size_t relays_count;
+    /**
+     * Forward bytes between peers that cannot reach each other. Default off.
+     */
+    DigNatSwitch relay_server;
+    /**
      * Never upload, not even pieces of running downloads. Default off.
      */
     DigNatSwitch light_node;
@@ -484,6 +518,76 @@ typedef struct DigNatAddFileOptions {
     const char *content_id;
 } DigNatAddFileOptions;
 
+/**
+ * Options of looking at the NAT in front of this machine.
+ */
+typedef struct DigNatNatOptions {
+    /**
+     * Bytes of this struct; set by dig_nat_nat_options_init.
+     */
+    size_t size;
+    /**
+     * STUN servers ("host:port" or "stun:host:port") to ask. Default NULL: three public ones, or none when local_only is
+     * on.
+     */
+    const char *const *stun_servers;
+    /**
+     * How many STUN servers.
+     */
+    size_t stun_servers_count;
+    /**
+     * Time for everything in ms. Default 5000, range 100 to 60000.
+     */
+    uint64_t timeout_ms;
+    /**
+     * Look at IPv6 as well as IPv4. Default off.
+     */
+    DigNatSwitch enable_ipv6;
+    /**
+     * Ask the router for its external address too, by PCP and NAT-PMP. Default on; never done when local_only is on.
+     */
+    DigNatSwitch use_natpmp;
+    /**
+     * Contact nothing but the local network and addresses given by the user. Default off, or on when the environment
+     * variable DIG_NAT_LOCAL_ONLY is 1.
+     */
+    DigNatSwitch local_only;
+} DigNatNatOptions;
+
+/**
+ * A port mapping to be made or deleted at the router by UPnP.
+ */
+typedef struct DigNatMappingOptions {
+    /**
+     * Bytes of this struct; set by dig_nat_mapping_options_init.
+     */
+    size_t size;
+    /**
+     * This machine's port, range 1 to 65535. Default 0: none, it has to be given to make a mapping.
+     */
+    uint16_t internal_port;
+    /**
+     * The router's port. Default 0: the same as this machine's.
+     */
+    uint16_t external_port;
+    /**
+     * "TCP" or "UDP". Default NULL: TCP.
+     */
+    const char *protocol;
+    /**
+     * What the router shows beside the mapping. Default NULL: "dig-nat-tools".
+     */
+    const char *description;
+    /**
+     * How long the router keeps it, in seconds. Default 7200, range 1 to 604800.
+     */
+    uint32_t ttl_s;
+    /**
+     * Time for the router's answers in ms. Default 5000, range 100 to 60000.
+     */
+    uint64_t timeout_ms;
+} DigNatMappingOptions;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -592,6 +696,14 @@ enum DigNatStatus dig_nat_client_add_content_mapping(const struct DigNatClient *
  * The hash behind a readable id, as far as known here; else NULL. Free it with dig_nat_string_free.
  */
 char *dig_nat_client_hash_for_content(const struct DigNatClient *client, const char *content_id);
+
+/**
+ * What stands between this client and the internet, as found out with the STUN servers of its options. Result: as of
+ * dig_nat_detect_nat_type, and the JSON "null" before the event "nat:detected".
+ */
+enum DigNatStatus dig_nat_client_nat_profile(const struct DigNatClient *client,
+                                             struct DigNatResult **result,
+                                             struct DigNatError **error);
 
 /**
  * Subscribes to the events of the client, from now on. With `event` NULL they are pulled with dig_nat_subscription_next, else
@@ -845,6 +957,14 @@ char *dig_nat_host_hash_for_content(const struct DigNatHost *host, const char *c
 char *dig_nat_host_content_for_hash(const struct DigNatHost *host, const char *hash);
 
 /**
+ * What stands between this host and the internet, as found out with the STUN servers of its options. Result: as of
+ * dig_nat_detect_nat_type, and the JSON "null" before the event "nat:detected".
+ */
+enum DigNatStatus dig_nat_host_nat_profile(const struct DigNatHost *host,
+                                           struct DigNatResult **result,
+                                           struct DigNatError **error);
+
+/**
  * Subscribes to the events of the host, from now on. With `event` NULL they are pulled with dig_nat_subscription_next, else
  * it is called with each of them.
  */
@@ -1020,6 +1140,14 @@ char *dig_nat_manager_hash_for_content(const struct DigNatManager *manager, cons
 char *dig_nat_manager_content_for_hash(const struct DigNatManager *manager, const char *hash);
 
 /**
+ * What stands between this manager and the internet, as found out with the STUN servers of its options. Result: as of
+ * dig_nat_detect_nat_type, and the JSON "null" before the event "nat:detected".
+ */
+enum DigNatStatus dig_nat_manager_nat_profile(const struct DigNatManager *manager,
+                                              struct DigNatResult **result,
+                                              struct DigNatError **error);
+
+/**
  * Subscribes to the events of the manager, from now on. With `event` NULL they are pulled with dig_nat_subscription_next, else
  * it is called with each of them.
  */
@@ -1034,6 +1162,66 @@ enum DigNatStatus dig_nat_manager_subscribe(const struct DigNatManager *manager,
  * NULL is fine.
  */
 void dig_nat_manager_free(struct DigNatManager *manager);
+
+/**
+ * Finds out what kind of NAT or firewall stands between this machine and the internet. Options may be NULL. Result: text
+ * (the type: "public", "firewall", "full-cone", "address-restricted", "port-restricted", "symmetric", "udp-blocked", or
+ * less exact "untranslated", "cone", "unknown"), address and port (as the internet sees them, if known), and in the JSON
+ * {natType, symmetric, doubleNat, publicV4, publicV6, translated, mapping, filtering, allocation, hairpin, lifetimeMs,
+ * udpBlocked, filteringV6, routerExternal}, with null for what could not be told. Takes at most timeout_ms, usually less
+ * than a second. A network that blocks UDP is a result, not an error.
+ */
+enum DigNatStatus dig_nat_detect_nat_type(const struct DigNatRuntime *runtime,
+                                          const struct DigNatNatOptions *options,
+                                          DigNatDoneFn done,
+                                          void *user,
+                                          struct DigNatTask **task,
+                                          struct DigNatError **error);
+
+/**
+ * Asks STUN servers for this machine's public addresses. Options may be NULL. Result: the addresses as items with a text,
+ * IPv4 before IPv6, and in the JSON {ipv4, ipv6}. What could not be found out is no item, and null in the JSON.
+ */
+enum DigNatStatus dig_nat_discover_public_ips(const struct DigNatRuntime *runtime,
+                                              const struct DigNatNatOptions *options,
+                                              DigNatDoneFn done,
+                                              void *user,
+                                              struct DigNatTask **task,
+                                              struct DigNatError **error);
+
+/**
+ * Asks the router by UPnP to forward a port, once: nobody renews it. A running node does this by itself. Result: address
+ * and port (the router's outside ones), and in the JSON {protocol, internalPort, externalPort, externalAddress,
+ * lifetimeS}. Fails with DIG_NAT_STATUS_PEER_UNREACHABLE when no router does it.
+ */
+enum DigNatStatus dig_nat_create_upnp_mapping(const struct DigNatRuntime *runtime,
+                                              const struct DigNatMappingOptions *options,
+                                              DigNatDoneFn done,
+                                              void *user,
+                                              struct DigNatTask **task,
+                                              struct DigNatError **error);
+
+/**
+ * Asks the router by UPnP to forget a mapping, by its external port (or the internal one when that is all there is).
+ * Result: flag, whether the router knew it.
+ */
+enum DigNatStatus dig_nat_delete_upnp_mapping(const struct DigNatRuntime *runtime,
+                                              const struct DigNatMappingOptions *options,
+                                              DigNatDoneFn done,
+                                              void *user,
+                                              struct DigNatTask **task,
+                                              struct DigNatError **error);
+
+/**
+ * The router's outside IPv4 address as UPnP tells it. `timeout_ms` 0 means 5000. Result: text, or the JSON "null" when
+ * nobody answers in that time.
+ */
+enum DigNatStatus dig_nat_external_address_upnp(const struct DigNatRuntime *runtime,
+                                                uint32_t timeout_ms,
+                                                DigNatDoneFn done,
+                                                void *user,
+                                                struct DigNatTask **task,
+                                                struct DigNatError **error);
 
 /**
  * Sets all options to their defaults. `size` is `sizeof` the struct.
@@ -1059,6 +1247,16 @@ void dig_nat_download_options_init(struct DigNatDownloadOptions *options, size_t
  * Sets all options to their defaults. `size` is `sizeof` the struct.
  */
 void dig_nat_add_file_options_init(struct DigNatAddFileOptions *options, size_t size);
+
+/**
+ * Sets all options to their defaults. `size` is `sizeof` the struct.
+ */
+void dig_nat_nat_options_init(struct DigNatNatOptions *options, size_t size);
+
+/**
+ * Sets all options to their defaults. `size` is `sizeof` the struct.
+ */
+void dig_nat_mapping_options_init(struct DigNatMappingOptions *options, size_t size);
 
 /**
  * Sets all options to their defaults. `size` is `sizeof` the struct.
@@ -1097,17 +1295,18 @@ const char *dig_nat_result_content_id(const struct DigNatResult *result);
 const char *dig_nat_result_peer(const struct DigNatResult *result);
 
 /**
- * Host of a found peer's best address, or the multiaddr of a connection. Belongs to the result.
+ * Host of a found peer's best address, the multiaddr of a connection, or the public address of this machine. Belongs to
+ * the result.
  */
 const char *dig_nat_result_address(const struct DigNatResult *result);
 
 /**
- * The text of an item that is only a text (addresses). Belongs to the result.
+ * The text of an item that is only a text (addresses), or the type of a NAT. Belongs to the result.
  */
 const char *dig_nat_result_text(const struct DigNatResult *result);
 
 /**
- * Port of a found peer's best address.
+ * Port of a found peer's best address, or of the public address of this machine.
  */
 uint16_t dig_nat_result_port(const struct DigNatResult *result);
 
@@ -1117,7 +1316,7 @@ uint16_t dig_nat_result_port(const struct DigNatResult *result);
 uint64_t dig_nat_result_size(const struct DigNatResult *result);
 
 /**
- * Whether the removed file was shared; whether a message is text.
+ * Whether the removed file was shared or the deleted mapping existed; whether a message is text.
  */
 bool dig_nat_result_flag(const struct DigNatResult *result);
 

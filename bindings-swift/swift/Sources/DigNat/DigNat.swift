@@ -487,6 +487,22 @@ fileprivate struct FfiConverterUInt16: FfiConverterPrimitive {
 #if swift(>=5.8)
 @_documentation(visibility: private)
 #endif
+fileprivate struct FfiConverterInt16: FfiConverterPrimitive {
+    typealias FfiType = Int16
+    typealias SwiftType = Int16
+
+    public static func read(from buf: inout (data: Data, offset: Data.Index)) throws -> Int16 {
+        return try lift(readInt(&buf))
+    }
+
+    public static func write(_ value: Int16, into buf: inout [UInt8]) {
+        writeInt(&buf, lower(value))
+    }
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
 fileprivate struct FfiConverterUInt32: FfiConverterPrimitive {
     typealias FfiType = UInt32
     typealias SwiftType = UInt32
@@ -1026,6 +1042,12 @@ public protocol LightNodeProtocol: AnyObject, Sendable {
     func isSuspended()  -> Bool
     
     /**
+     * What stands between this node and the internet, as found out with its STUN servers; absent before the event
+     * `nat:detected`.
+     */
+    func natProfile()  -> NatProfile?
+    
+    /**
      * The identity on the network, absent while nothing is open.
      */
     func peerId()  -> String?
@@ -1232,6 +1254,19 @@ open func isSuspended() -> Bool  {
     return try!  FfiConverterBool.lift(try! rustCall() {
         uniffiCallStatus in
     uniffi_dig_nat_mobile_fn_method_lightnode_is_suspended(
+            self.uniffiCloneHandle(),uniffiCallStatus
+    )
+})
+}
+    
+    /**
+     * What stands between this node and the internet, as found out with its STUN servers; absent before the event
+     * `nat:detected`.
+     */
+open func natProfile() -> NatProfile?  {
+    return try!  FfiConverterOptionTypeNatProfile.lift(try! rustCall() {
+        uniffiCallStatus in
+    uniffi_dig_nat_mobile_fn_method_lightnode_nat_profile(
             self.uniffiCloneHandle(),uniffiCallStatus
     )
 })
@@ -2116,6 +2151,28 @@ public struct LightNodeOptions: Equatable, Hashable {
      */
     public var peerDownloadLimit: UInt64?
     /**
+     * STUN servers (`host:port` or `stun:host:port`) that tell this node its public address and the kind of NAT in front
+     * of it. Default empty: three public ones, or none when `local_only` is set.
+     */
+    public var stunServers: [String]
+    /**
+     * Ask the router by UPnP to forward the port. Default true; never done when `local_only` is set.
+     */
+    public var enableUpnp: Bool?
+    /**
+     * Ask the router by PCP and NAT-PMP to forward the port. Default true; never done when `local_only` is set.
+     */
+    public var enableNatpmp: Bool?
+    /**
+     * Lifetime asked for port mappings, which are renewed at half of it, in seconds. Default 3600, range 120 to 86400.
+     */
+    public var portMappingLifetimeS: UInt32?
+    /**
+     * Relays (multiaddrs with their peer id) through which this node can be reached while it cannot directly. Default
+     * none.
+     */
+    public var relays: [String]
+    /**
      * Directory for downloads that are given no path. Default the current directory, which apps seldom can write to.
      */
     public var downloadDir: String?
@@ -2172,6 +2229,23 @@ public struct LightNodeOptions: Equatable, Hashable {
          * Download limit per peer in bytes per second. Default 0: none.
          */peerDownloadLimit: UInt64? = nil, 
         /**
+         * STUN servers (`host:port` or `stun:host:port`) that tell this node its public address and the kind of NAT in front
+         * of it. Default empty: three public ones, or none when `local_only` is set.
+         */stunServers: [String] = [], 
+        /**
+         * Ask the router by UPnP to forward the port. Default true; never done when `local_only` is set.
+         */enableUpnp: Bool? = nil, 
+        /**
+         * Ask the router by PCP and NAT-PMP to forward the port. Default true; never done when `local_only` is set.
+         */enableNatpmp: Bool? = nil, 
+        /**
+         * Lifetime asked for port mappings, which are renewed at half of it, in seconds. Default 3600, range 120 to 86400.
+         */portMappingLifetimeS: UInt32? = nil, 
+        /**
+         * Relays (multiaddrs with their peer id) through which this node can be reached while it cannot directly. Default
+         * none.
+         */relays: [String] = [], 
+        /**
          * Directory for downloads that are given no path. Default the current directory, which apps seldom can write to.
          */downloadDir: String? = nil, 
         /**
@@ -2195,6 +2269,11 @@ public struct LightNodeOptions: Equatable, Hashable {
         self.maxConnections = maxConnections
         self.downloadLimit = downloadLimit
         self.peerDownloadLimit = peerDownloadLimit
+        self.stunServers = stunServers
+        self.enableUpnp = enableUpnp
+        self.enableNatpmp = enableNatpmp
+        self.portMappingLifetimeS = portMappingLifetimeS
+        self.relays = relays
         self.downloadDir = downloadDir
         self.requestTimeoutMs = requestTimeoutMs
         self.enableContinuousDiscovery = enableContinuousDiscovery
@@ -2229,6 +2308,11 @@ public struct FfiConverterTypeLightNodeOptions: FfiConverterRustBuffer {
                 maxConnections: FfiConverterOptionUInt32.read(from: &buf), 
                 downloadLimit: FfiConverterOptionUInt64.read(from: &buf), 
                 peerDownloadLimit: FfiConverterOptionUInt64.read(from: &buf), 
+                stunServers: FfiConverterSequenceString.read(from: &buf), 
+                enableUpnp: FfiConverterOptionBool.read(from: &buf), 
+                enableNatpmp: FfiConverterOptionBool.read(from: &buf), 
+                portMappingLifetimeS: FfiConverterOptionUInt32.read(from: &buf), 
+                relays: FfiConverterSequenceString.read(from: &buf), 
                 downloadDir: FfiConverterOptionString.read(from: &buf), 
                 requestTimeoutMs: FfiConverterOptionUInt64.read(from: &buf), 
                 enableContinuousDiscovery: FfiConverterOptionBool.read(from: &buf), 
@@ -2249,6 +2333,11 @@ public struct FfiConverterTypeLightNodeOptions: FfiConverterRustBuffer {
         FfiConverterOptionUInt32.write(value.maxConnections, into: &buf)
         FfiConverterOptionUInt64.write(value.downloadLimit, into: &buf)
         FfiConverterOptionUInt64.write(value.peerDownloadLimit, into: &buf)
+        FfiConverterSequenceString.write(value.stunServers, into: &buf)
+        FfiConverterOptionBool.write(value.enableUpnp, into: &buf)
+        FfiConverterOptionBool.write(value.enableNatpmp, into: &buf)
+        FfiConverterOptionUInt32.write(value.portMappingLifetimeS, into: &buf)
+        FfiConverterSequenceString.write(value.relays, into: &buf)
         FfiConverterOptionString.write(value.downloadDir, into: &buf)
         FfiConverterOptionUInt64.write(value.requestTimeoutMs, into: &buf)
         FfiConverterOptionBool.write(value.enableContinuousDiscovery, into: &buf)
@@ -2269,6 +2358,405 @@ public func FfiConverterTypeLightNodeOptions_lift(_ buf: RustBuffer) throws -> L
 #endif
 public func FfiConverterTypeLightNodeOptions_lower(_ value: LightNodeOptions) -> RustBuffer {
     return FfiConverterTypeLightNodeOptions.lower(value)
+}
+
+
+/**
+ * A port mapping to be made or deleted at the router by UPnP. Everything that is not set has its default.
+ */
+public struct MappingOptions: Equatable, Hashable {
+    /**
+     * This device's port, range 1 to 65535. It has to be given to make a mapping.
+     */
+    public var internalPort: UInt16?
+    /**
+     * The router's port. Default: the same as this device's.
+     */
+    public var externalPort: UInt16?
+    /**
+     * `TCP` or `UDP`. Default `TCP`.
+     */
+    public var `protocol`: String?
+    /**
+     * What the router shows beside the mapping. Default `dig-nat-tools`.
+     */
+    public var description: String?
+    /**
+     * How long the router keeps it, in seconds. Default 7200, range 1 to 604800.
+     */
+    public var ttlS: UInt32?
+    /**
+     * Time for the router's answers in ms. Default 5000, range 100 to 60000.
+     */
+    public var timeoutMs: UInt64?
+
+    // Default memberwise initializers are never public by default, so we
+    // declare one manually.
+    public init(
+        /**
+         * This device's port, range 1 to 65535. It has to be given to make a mapping.
+         */internalPort: UInt16? = nil, 
+        /**
+         * The router's port. Default: the same as this device's.
+         */externalPort: UInt16? = nil, 
+        /**
+         * `TCP` or `UDP`. Default `TCP`.
+         */`protocol`: String? = nil, 
+        /**
+         * What the router shows beside the mapping. Default `dig-nat-tools`.
+         */description: String? = nil, 
+        /**
+         * How long the router keeps it, in seconds. Default 7200, range 1 to 604800.
+         */ttlS: UInt32? = nil, 
+        /**
+         * Time for the router's answers in ms. Default 5000, range 100 to 60000.
+         */timeoutMs: UInt64? = nil) {
+        self.internalPort = internalPort
+        self.externalPort = externalPort
+        self.`protocol` = `protocol`
+        self.description = description
+        self.ttlS = ttlS
+        self.timeoutMs = timeoutMs
+    }
+
+    
+
+    
+}
+
+#if compiler(>=6)
+extension MappingOptions: Sendable {}
+#endif
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public struct FfiConverterTypeMappingOptions: FfiConverterRustBuffer {
+    public static func read(from buf: inout (data: Data, offset: Data.Index)) throws -> MappingOptions {
+        return
+            try MappingOptions(
+                internalPort: FfiConverterOptionUInt16.read(from: &buf), 
+                externalPort: FfiConverterOptionUInt16.read(from: &buf), 
+                protocol: FfiConverterOptionString.read(from: &buf), 
+                description: FfiConverterOptionString.read(from: &buf), 
+                ttlS: FfiConverterOptionUInt32.read(from: &buf), 
+                timeoutMs: FfiConverterOptionUInt64.read(from: &buf)
+        )
+    }
+
+    public static func write(_ value: MappingOptions, into buf: inout [UInt8]) {
+        FfiConverterOptionUInt16.write(value.internalPort, into: &buf)
+        FfiConverterOptionUInt16.write(value.externalPort, into: &buf)
+        FfiConverterOptionString.write(value.`protocol`, into: &buf)
+        FfiConverterOptionString.write(value.description, into: &buf)
+        FfiConverterOptionUInt32.write(value.ttlS, into: &buf)
+        FfiConverterOptionUInt64.write(value.timeoutMs, into: &buf)
+    }
+}
+
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypeMappingOptions_lift(_ buf: RustBuffer) throws -> MappingOptions {
+    return try FfiConverterTypeMappingOptions.lift(buf)
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypeMappingOptions_lower(_ value: MappingOptions) -> RustBuffer {
+    return FfiConverterTypeMappingOptions.lower(value)
+}
+
+
+/**
+ * Options of looking at the NAT in front of this device. Everything that is not set has its default.
+ */
+public struct NatOptions: Equatable, Hashable {
+    /**
+     * STUN servers (`host:port` or `stun:host:port`) to ask. Default empty: three public ones, or none when `local_only`
+     * is set.
+     */
+    public var stunServers: [String]
+    /**
+     * Time for everything in ms. Default 5000, range 100 to 60000.
+     */
+    public var timeoutMs: UInt64?
+    /**
+     * Look at IPv6 as well as IPv4. Default false.
+     */
+    public var enableIpv6: Bool?
+    /**
+     * Ask the router for its external address too, by PCP and NAT-PMP. Default true; never done when `local_only` is set.
+     */
+    public var useNatpmp: Bool?
+    /**
+     * Contact nothing but the local network and addresses given by the user. Default false.
+     */
+    public var localOnly: Bool?
+
+    // Default memberwise initializers are never public by default, so we
+    // declare one manually.
+    public init(
+        /**
+         * STUN servers (`host:port` or `stun:host:port`) to ask. Default empty: three public ones, or none when `local_only`
+         * is set.
+         */stunServers: [String] = [], 
+        /**
+         * Time for everything in ms. Default 5000, range 100 to 60000.
+         */timeoutMs: UInt64? = nil, 
+        /**
+         * Look at IPv6 as well as IPv4. Default false.
+         */enableIpv6: Bool? = nil, 
+        /**
+         * Ask the router for its external address too, by PCP and NAT-PMP. Default true; never done when `local_only` is set.
+         */useNatpmp: Bool? = nil, 
+        /**
+         * Contact nothing but the local network and addresses given by the user. Default false.
+         */localOnly: Bool? = nil) {
+        self.stunServers = stunServers
+        self.timeoutMs = timeoutMs
+        self.enableIpv6 = enableIpv6
+        self.useNatpmp = useNatpmp
+        self.localOnly = localOnly
+    }
+
+    
+
+    
+}
+
+#if compiler(>=6)
+extension NatOptions: Sendable {}
+#endif
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public struct FfiConverterTypeNatOptions: FfiConverterRustBuffer {
+    public static func read(from buf: inout (data: Data, offset: Data.Index)) throws -> NatOptions {
+        return
+            try NatOptions(
+                stunServers: FfiConverterSequenceString.read(from: &buf), 
+                timeoutMs: FfiConverterOptionUInt64.read(from: &buf), 
+                enableIpv6: FfiConverterOptionBool.read(from: &buf), 
+                useNatpmp: FfiConverterOptionBool.read(from: &buf), 
+                localOnly: FfiConverterOptionBool.read(from: &buf)
+        )
+    }
+
+    public static func write(_ value: NatOptions, into buf: inout [UInt8]) {
+        FfiConverterSequenceString.write(value.stunServers, into: &buf)
+        FfiConverterOptionUInt64.write(value.timeoutMs, into: &buf)
+        FfiConverterOptionBool.write(value.enableIpv6, into: &buf)
+        FfiConverterOptionBool.write(value.useNatpmp, into: &buf)
+        FfiConverterOptionBool.write(value.localOnly, into: &buf)
+    }
+}
+
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypeNatOptions_lift(_ buf: RustBuffer) throws -> NatOptions {
+    return try FfiConverterTypeNatOptions.lift(buf)
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypeNatOptions_lower(_ value: NatOptions) -> RustBuffer {
+    return FfiConverterTypeNatOptions.lower(value)
+}
+
+
+/**
+ * What is known about the way from this device to the internet. Absent is "could not be told".
+ */
+public struct NatProfile: Equatable, Hashable {
+    /**
+     * `public`, `full-cone`, `port-restricted`, `symmetric`, `udp-blocked`, …
+     */
+    public var natType: String
+    /**
+     * Whether new destinations get new ports, so that what one server sees is useless for another.
+     */
+    public var symmetric: Bool
+    /**
+     * Whether a second NAT follows the nearest router.
+     */
+    public var doubleNat: Bool?
+    /**
+     * Our IPv4 endpoint (`host:port`) as the internet sees it.
+     */
+    public var publicV4: String?
+    /**
+     * Our IPv6 endpoint as the internet sees it.
+     */
+    public var publicV6: String?
+    /**
+     * Whether a NAT translates our IPv4 address.
+     */
+    public var translated: Bool?
+    /**
+     * Which destinations share one external endpoint (IPv4).
+     */
+    public var mapping: NatBehaviour?
+    /**
+     * Who may send to an external endpoint (IPv4).
+     */
+    public var filtering: NatBehaviour?
+    /**
+     * How external ports are chosen (IPv4).
+     */
+    public var allocation: NatPortAllocation?
+    /**
+     * Whether two hosts behind the NAT reach each other by its public address.
+     */
+    public var hairpin: Bool?
+    /**
+     * At least so long an idle UDP mapping lives, in ms.
+     */
+    public var lifetimeMs: UInt64?
+    /**
+     * Whether UDP does not get out at all while TCP does.
+     */
+    public var udpBlocked: Bool
+    /**
+     * Filtering of a firewall in front of our IPv6 address.
+     */
+    public var filteringV6: NatBehaviour?
+    /**
+     * External address that the nearest router reports.
+     */
+    public var routerExternal: String?
+
+    // Default memberwise initializers are never public by default, so we
+    // declare one manually.
+    public init(
+        /**
+         * `public`, `full-cone`, `port-restricted`, `symmetric`, `udp-blocked`, …
+         */natType: String, 
+        /**
+         * Whether new destinations get new ports, so that what one server sees is useless for another.
+         */symmetric: Bool, 
+        /**
+         * Whether a second NAT follows the nearest router.
+         */doubleNat: Bool?, 
+        /**
+         * Our IPv4 endpoint (`host:port`) as the internet sees it.
+         */publicV4: String?, 
+        /**
+         * Our IPv6 endpoint as the internet sees it.
+         */publicV6: String?, 
+        /**
+         * Whether a NAT translates our IPv4 address.
+         */translated: Bool?, 
+        /**
+         * Which destinations share one external endpoint (IPv4).
+         */mapping: NatBehaviour?, 
+        /**
+         * Who may send to an external endpoint (IPv4).
+         */filtering: NatBehaviour?, 
+        /**
+         * How external ports are chosen (IPv4).
+         */allocation: NatPortAllocation?, 
+        /**
+         * Whether two hosts behind the NAT reach each other by its public address.
+         */hairpin: Bool?, 
+        /**
+         * At least so long an idle UDP mapping lives, in ms.
+         */lifetimeMs: UInt64?, 
+        /**
+         * Whether UDP does not get out at all while TCP does.
+         */udpBlocked: Bool, 
+        /**
+         * Filtering of a firewall in front of our IPv6 address.
+         */filteringV6: NatBehaviour?, 
+        /**
+         * External address that the nearest router reports.
+         */routerExternal: String?) {
+        self.natType = natType
+        self.symmetric = symmetric
+        self.doubleNat = doubleNat
+        self.publicV4 = publicV4
+        self.publicV6 = publicV6
+        self.translated = translated
+        self.mapping = mapping
+        self.filtering = filtering
+        self.allocation = allocation
+        self.hairpin = hairpin
+        self.lifetimeMs = lifetimeMs
+        self.udpBlocked = udpBlocked
+        self.filteringV6 = filteringV6
+        self.routerExternal = routerExternal
+    }
+
+    
+
+    
+}
+
+#if compiler(>=6)
+extension NatProfile: Sendable {}
+#endif
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public struct FfiConverterTypeNatProfile: FfiConverterRustBuffer {
+    public static func read(from buf: inout (data: Data, offset: Data.Index)) throws -> NatProfile {
+        return
+            try NatProfile(
+                natType: FfiConverterString.read(from: &buf), 
+                symmetric: FfiConverterBool.read(from: &buf), 
+                doubleNat: FfiConverterOptionBool.read(from: &buf), 
+                publicV4: FfiConverterOptionString.read(from: &buf), 
+                publicV6: FfiConverterOptionString.read(from: &buf), 
+                translated: FfiConverterOptionBool.read(from: &buf), 
+                mapping: FfiConverterOptionTypeNatBehaviour.read(from: &buf), 
+                filtering: FfiConverterOptionTypeNatBehaviour.read(from: &buf), 
+                allocation: FfiConverterOptionTypeNatPortAllocation.read(from: &buf), 
+                hairpin: FfiConverterOptionBool.read(from: &buf), 
+                lifetimeMs: FfiConverterOptionUInt64.read(from: &buf), 
+                udpBlocked: FfiConverterBool.read(from: &buf), 
+                filteringV6: FfiConverterOptionTypeNatBehaviour.read(from: &buf), 
+                routerExternal: FfiConverterOptionString.read(from: &buf)
+        )
+    }
+
+    public static func write(_ value: NatProfile, into buf: inout [UInt8]) {
+        FfiConverterString.write(value.natType, into: &buf)
+        FfiConverterBool.write(value.symmetric, into: &buf)
+        FfiConverterOptionBool.write(value.doubleNat, into: &buf)
+        FfiConverterOptionString.write(value.publicV4, into: &buf)
+        FfiConverterOptionString.write(value.publicV6, into: &buf)
+        FfiConverterOptionBool.write(value.translated, into: &buf)
+        FfiConverterOptionTypeNatBehaviour.write(value.mapping, into: &buf)
+        FfiConverterOptionTypeNatBehaviour.write(value.filtering, into: &buf)
+        FfiConverterOptionTypeNatPortAllocation.write(value.allocation, into: &buf)
+        FfiConverterOptionBool.write(value.hairpin, into: &buf)
+        FfiConverterOptionUInt64.write(value.lifetimeMs, into: &buf)
+        FfiConverterBool.write(value.udpBlocked, into: &buf)
+        FfiConverterOptionTypeNatBehaviour.write(value.filteringV6, into: &buf)
+        FfiConverterOptionString.write(value.routerExternal, into: &buf)
+    }
+}
+
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypeNatProfile_lift(_ buf: RustBuffer) throws -> NatProfile {
+    return try FfiConverterTypeNatProfile.lift(buf)
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypeNatProfile_lower(_ value: NatProfile) -> RustBuffer {
+    return FfiConverterTypeNatProfile.lower(value)
 }
 
 
@@ -2461,6 +2949,105 @@ public func FfiConverterTypePeerStats_lower(_ value: PeerStats) -> RustBuffer {
 
 
 /**
+ * A mapping that a router made.
+ */
+public struct PortMapping: Equatable, Hashable {
+    /**
+     * `TCP` or `UDP`.
+     */
+    public var `protocol`: String
+    /**
+     * This device's port.
+     */
+    public var internalPort: UInt16
+    /**
+     * The router's port.
+     */
+    public var externalPort: UInt16
+    /**
+     * The router's outside address.
+     */
+    public var externalAddress: String
+    /**
+     * How long the router keeps it, in seconds; absent for ever.
+     */
+    public var lifetimeS: UInt64?
+
+    // Default memberwise initializers are never public by default, so we
+    // declare one manually.
+    public init(
+        /**
+         * `TCP` or `UDP`.
+         */`protocol`: String, 
+        /**
+         * This device's port.
+         */internalPort: UInt16, 
+        /**
+         * The router's port.
+         */externalPort: UInt16, 
+        /**
+         * The router's outside address.
+         */externalAddress: String, 
+        /**
+         * How long the router keeps it, in seconds; absent for ever.
+         */lifetimeS: UInt64?) {
+        self.`protocol` = `protocol`
+        self.internalPort = internalPort
+        self.externalPort = externalPort
+        self.externalAddress = externalAddress
+        self.lifetimeS = lifetimeS
+    }
+
+    
+
+    
+}
+
+#if compiler(>=6)
+extension PortMapping: Sendable {}
+#endif
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public struct FfiConverterTypePortMapping: FfiConverterRustBuffer {
+    public static func read(from buf: inout (data: Data, offset: Data.Index)) throws -> PortMapping {
+        return
+            try PortMapping(
+                protocol: FfiConverterString.read(from: &buf), 
+                internalPort: FfiConverterUInt16.read(from: &buf), 
+                externalPort: FfiConverterUInt16.read(from: &buf), 
+                externalAddress: FfiConverterString.read(from: &buf), 
+                lifetimeS: FfiConverterOptionUInt64.read(from: &buf)
+        )
+    }
+
+    public static func write(_ value: PortMapping, into buf: inout [UInt8]) {
+        FfiConverterString.write(value.`protocol`, into: &buf)
+        FfiConverterUInt16.write(value.internalPort, into: &buf)
+        FfiConverterUInt16.write(value.externalPort, into: &buf)
+        FfiConverterString.write(value.externalAddress, into: &buf)
+        FfiConverterOptionUInt64.write(value.lifetimeS, into: &buf)
+    }
+}
+
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypePortMapping_lift(_ buf: RustBuffer) throws -> PortMapping {
+    return try FfiConverterTypePortMapping.lift(buf)
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypePortMapping_lower(_ value: PortMapping) -> RustBuffer {
+    return FfiConverterTypePortMapping.lower(value)
+}
+
+
+/**
  * The state of a download.
  */
 public struct Progress: Equatable, Hashable {
@@ -2566,6 +3153,75 @@ public func FfiConverterTypeProgress_lift(_ buf: RustBuffer) throws -> Progress 
 #endif
 public func FfiConverterTypeProgress_lower(_ value: Progress) -> RustBuffer {
     return FfiConverterTypeProgress.lower(value)
+}
+
+
+/**
+ * This device's addresses as the internet sees them.
+ */
+public struct PublicIps: Equatable, Hashable {
+    /**
+     * IPv4, absent when no server answered.
+     */
+    public var ipv4: String?
+    /**
+     * IPv6, absent when no server answered or it was not asked for.
+     */
+    public var ipv6: String?
+
+    // Default memberwise initializers are never public by default, so we
+    // declare one manually.
+    public init(
+        /**
+         * IPv4, absent when no server answered.
+         */ipv4: String?, 
+        /**
+         * IPv6, absent when no server answered or it was not asked for.
+         */ipv6: String?) {
+        self.ipv4 = ipv4
+        self.ipv6 = ipv6
+    }
+
+    
+
+    
+}
+
+#if compiler(>=6)
+extension PublicIps: Sendable {}
+#endif
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public struct FfiConverterTypePublicIps: FfiConverterRustBuffer {
+    public static func read(from buf: inout (data: Data, offset: Data.Index)) throws -> PublicIps {
+        return
+            try PublicIps(
+                ipv4: FfiConverterOptionString.read(from: &buf), 
+                ipv6: FfiConverterOptionString.read(from: &buf)
+        )
+    }
+
+    public static func write(_ value: PublicIps, into buf: inout [UInt8]) {
+        FfiConverterOptionString.write(value.ipv4, into: &buf)
+        FfiConverterOptionString.write(value.ipv6, into: &buf)
+    }
+}
+
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypePublicIps_lift(_ buf: RustBuffer) throws -> PublicIps {
+    return try FfiConverterTypePublicIps.lift(buf)
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypePublicIps_lower(_ value: PublicIps) -> RustBuffer {
+    return FfiConverterTypePublicIps.lower(value)
 }
 
 
@@ -3231,6 +3887,202 @@ public func FfiConverterTypeDigNatError_lower(_ value: DigNatError) -> RustBuffe
 
 
 /**
+ * What a NAT's mapping or filtering depends on (RFC 4787).
+ */
+
+public enum NatBehaviour: Equatable, Hashable {
+    
+    /**
+     * On nothing: one endpoint for all, open for all.
+     */
+    case endpointIndependent
+    /**
+     * On the address of the other side.
+     */
+    case addressDependent
+    /**
+     * On address and port of the other side.
+     */
+    case addressAndPortDependent
+
+
+
+
+
+}
+
+#if compiler(>=6)
+extension NatBehaviour: Sendable {}
+#endif
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public struct FfiConverterTypeNatBehaviour: FfiConverterRustBuffer {
+    typealias SwiftType = NatBehaviour
+
+    public static func read(from buf: inout (data: Data, offset: Data.Index)) throws -> NatBehaviour {
+        let variant: Int32 = try readInt(&buf)
+        switch variant {
+        
+        case 1: return .endpointIndependent
+        
+        case 2: return .addressDependent
+        
+        case 3: return .addressAndPortDependent
+        
+        default: throw UniffiInternalError.unexpectedEnumCase
+        }
+    }
+
+    public static func write(_ value: NatBehaviour, into buf: inout [UInt8]) {
+        switch value {
+        
+        
+        case .endpointIndependent:
+            writeInt(&buf, Int32(1))
+        
+        
+        case .addressDependent:
+            writeInt(&buf, Int32(2))
+        
+        
+        case .addressAndPortDependent:
+            writeInt(&buf, Int32(3))
+        
+        }
+    }
+}
+
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypeNatBehaviour_lift(_ buf: RustBuffer) throws -> NatBehaviour {
+    return try FfiConverterTypeNatBehaviour.lift(buf)
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypeNatBehaviour_lower(_ value: NatBehaviour) -> RustBuffer {
+    return FfiConverterTypeNatBehaviour.lower(value)
+}
+
+
+
+/**
+ * How a NAT chooses external ports.
+ */
+
+public enum NatPortAllocation: Equatable, Hashable {
+    
+    /**
+     * The external port is the internal one.
+     */
+    case preserving
+    /**
+     * Each new mapping takes the last one's port plus a step.
+     */
+    case sequential(
+        /**
+         * Ports from one mapping to the next.
+         */step: Int16
+    )
+    /**
+     * Ports come from one contiguous block.
+     */
+    case block(
+        /**
+         * Lowest port seen.
+         */first: UInt16, 
+        /**
+         * Size of the smallest aligned power-of-two block that holds all ports seen.
+         */size: UInt16
+    )
+    /**
+     * No pattern.
+     */
+    case random
+
+
+
+
+
+}
+
+#if compiler(>=6)
+extension NatPortAllocation: Sendable {}
+#endif
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public struct FfiConverterTypeNatPortAllocation: FfiConverterRustBuffer {
+    typealias SwiftType = NatPortAllocation
+
+    public static func read(from buf: inout (data: Data, offset: Data.Index)) throws -> NatPortAllocation {
+        let variant: Int32 = try readInt(&buf)
+        switch variant {
+        
+        case 1: return .preserving
+        
+        case 2: return .sequential(step: try FfiConverterInt16.read(from: &buf)
+        )
+        
+        case 3: return .block(first: try FfiConverterUInt16.read(from: &buf), size: try FfiConverterUInt16.read(from: &buf)
+        )
+        
+        case 4: return .random
+        
+        default: throw UniffiInternalError.unexpectedEnumCase
+        }
+    }
+
+    public static func write(_ value: NatPortAllocation, into buf: inout [UInt8]) {
+        switch value {
+        
+        
+        case .preserving:
+            writeInt(&buf, Int32(1))
+        
+        
+        case let .sequential(step):
+            writeInt(&buf, Int32(2))
+            FfiConverterInt16.write(step, into: &buf)
+            
+        
+        case let .block(first,size):
+            writeInt(&buf, Int32(3))
+            FfiConverterUInt16.write(first, into: &buf)
+            FfiConverterUInt16.write(size, into: &buf)
+            
+        
+        case .random:
+            writeInt(&buf, Int32(4))
+        
+        }
+    }
+}
+
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypeNatPortAllocation_lift(_ buf: RustBuffer) throws -> NatPortAllocation {
+    return try FfiConverterTypeNatPortAllocation.lift(buf)
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypeNatPortAllocation_lower(_ value: NatPortAllocation) -> RustBuffer {
+    return FfiConverterTypeNatPortAllocation.lower(value)
+}
+
+
+
+/**
  * How a peer takes part in a download.
  */
 
@@ -3539,6 +4391,78 @@ fileprivate struct FfiConverterOptionTypeProgressListener: FfiConverterRustBuffe
 #if swift(>=5.8)
 @_documentation(visibility: private)
 #endif
+fileprivate struct FfiConverterOptionTypeNatProfile: FfiConverterRustBuffer {
+    typealias SwiftType = NatProfile?
+
+    public static func write(_ value: SwiftType, into buf: inout [UInt8]) {
+        guard let value = value else {
+            writeInt(&buf, Int8(0))
+            return
+        }
+        writeInt(&buf, Int8(1))
+        FfiConverterTypeNatProfile.write(value, into: &buf)
+    }
+
+    public static func read(from buf: inout (data: Data, offset: Data.Index)) throws -> SwiftType {
+        switch try readInt(&buf) as Int8 {
+        case 0: return nil
+        case 1: return try FfiConverterTypeNatProfile.read(from: &buf)
+        default: throw UniffiInternalError.unexpectedOptionalTag
+        }
+    }
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+fileprivate struct FfiConverterOptionTypeNatBehaviour: FfiConverterRustBuffer {
+    typealias SwiftType = NatBehaviour?
+
+    public static func write(_ value: SwiftType, into buf: inout [UInt8]) {
+        guard let value = value else {
+            writeInt(&buf, Int8(0))
+            return
+        }
+        writeInt(&buf, Int8(1))
+        FfiConverterTypeNatBehaviour.write(value, into: &buf)
+    }
+
+    public static func read(from buf: inout (data: Data, offset: Data.Index)) throws -> SwiftType {
+        switch try readInt(&buf) as Int8 {
+        case 0: return nil
+        case 1: return try FfiConverterTypeNatBehaviour.read(from: &buf)
+        default: throw UniffiInternalError.unexpectedOptionalTag
+        }
+    }
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+fileprivate struct FfiConverterOptionTypeNatPortAllocation: FfiConverterRustBuffer {
+    typealias SwiftType = NatPortAllocation?
+
+    public static func write(_ value: SwiftType, into buf: inout [UInt8]) {
+        guard let value = value else {
+            writeInt(&buf, Int8(0))
+            return
+        }
+        writeInt(&buf, Int8(1))
+        FfiConverterTypeNatPortAllocation.write(value, into: &buf)
+    }
+
+    public static func read(from buf: inout (data: Data, offset: Data.Index)) throws -> SwiftType {
+        switch try readInt(&buf) as Int8 {
+        case 0: return nil
+        case 1: return try FfiConverterTypeNatPortAllocation.read(from: &buf)
+        default: throw UniffiInternalError.unexpectedOptionalTag
+        }
+    }
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
 fileprivate struct FfiConverterOptionSequenceString: FfiConverterRustBuffer {
     typealias SwiftType = [String]?
 
@@ -3746,6 +4670,93 @@ public func version() -> String  {
     )
 })
 }
+/**
+ * Asks the router by UPnP to forward a port, once: nobody renews it. A running node does this by itself.
+ */
+public func createUpnpMapping(options: MappingOptions)async throws  -> PortMapping  {
+    return
+        try  await uniffiRustCallAsync(
+            rustFutureFunc: {
+                uniffi_dig_nat_mobile_fn_func_create_upnp_mapping(FfiConverterTypeMappingOptions_lower(options)
+                )
+            },
+            pollFunc: ffi_dig_nat_mobile_rust_future_poll_rust_buffer,
+            completeFunc: ffi_dig_nat_mobile_rust_future_complete_rust_buffer,
+            freeFunc: ffi_dig_nat_mobile_rust_future_free_rust_buffer,
+            liftFunc: FfiConverterTypePortMapping_lift,
+            errorHandler: FfiConverterTypeDigNatError_lift
+        )
+}
+/**
+ * Asks the router by UPnP to forget a mapping, by its external port (or the internal one when that is all there is);
+ * false when it knows none.
+ */
+public func deleteUpnpMapping(options: MappingOptions)async throws  -> Bool  {
+    return
+        try  await uniffiRustCallAsync(
+            rustFutureFunc: {
+                uniffi_dig_nat_mobile_fn_func_delete_upnp_mapping(FfiConverterTypeMappingOptions_lower(options)
+                )
+            },
+            pollFunc: ffi_dig_nat_mobile_rust_future_poll_i8,
+            completeFunc: ffi_dig_nat_mobile_rust_future_complete_i8,
+            freeFunc: ffi_dig_nat_mobile_rust_future_free_i8,
+            liftFunc: FfiConverterBool.lift,
+            errorHandler: FfiConverterTypeDigNatError_lift
+        )
+}
+/**
+ * Finds out what kind of NAT or firewall stands between this device and the internet. A network that blocks UDP is a
+ * result, not an error.
+ */
+public func detectNatType(options: NatOptions)async throws  -> NatProfile  {
+    return
+        try  await uniffiRustCallAsync(
+            rustFutureFunc: {
+                uniffi_dig_nat_mobile_fn_func_detect_nat_type(FfiConverterTypeNatOptions_lower(options)
+                )
+            },
+            pollFunc: ffi_dig_nat_mobile_rust_future_poll_rust_buffer,
+            completeFunc: ffi_dig_nat_mobile_rust_future_complete_rust_buffer,
+            freeFunc: ffi_dig_nat_mobile_rust_future_free_rust_buffer,
+            liftFunc: FfiConverterTypeNatProfile_lift,
+            errorHandler: FfiConverterTypeDigNatError_lift
+        )
+}
+/**
+ * Asks STUN servers for this device's public addresses. What cannot be found out is absent, not an error.
+ */
+public func discoverPublicIps(options: NatOptions)async throws  -> PublicIps  {
+    return
+        try  await uniffiRustCallAsync(
+            rustFutureFunc: {
+                uniffi_dig_nat_mobile_fn_func_discover_public_ips(FfiConverterTypeNatOptions_lower(options)
+                )
+            },
+            pollFunc: ffi_dig_nat_mobile_rust_future_poll_rust_buffer,
+            completeFunc: ffi_dig_nat_mobile_rust_future_complete_rust_buffer,
+            freeFunc: ffi_dig_nat_mobile_rust_future_free_rust_buffer,
+            liftFunc: FfiConverterTypePublicIps_lift,
+            errorHandler: FfiConverterTypeDigNatError_lift
+        )
+}
+/**
+ * The router's outside IPv4 address as UPnP tells it, absent when nobody answers in time.
+ */
+public func externalAddressUpnp(timeoutMs: UInt32 = UInt32(5000))async throws  -> String?  {
+    return
+        try  await uniffiRustCallAsync(
+            rustFutureFunc: {
+                uniffi_dig_nat_mobile_fn_func_external_address_upnp(FfiConverterUInt32.lower(timeoutMs)
+                )
+            },
+            pollFunc: ffi_dig_nat_mobile_rust_future_poll_rust_buffer,
+            completeFunc: ffi_dig_nat_mobile_rust_future_complete_rust_buffer,
+            freeFunc: ffi_dig_nat_mobile_rust_future_free_rust_buffer,
+            liftFunc: FfiConverterOptionString.lift,
+            errorHandler: FfiConverterTypeDigNatError_lift
+        )
+}
 
 private enum InitializationResult {
     case ok
@@ -3769,6 +4780,21 @@ private let initializationResult: InitializationResult = {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_dig_nat_mobile_checksum_func_version() != 62995) {
+        return InitializationResult.apiChecksumMismatch
+    }
+    if (uniffi_dig_nat_mobile_checksum_func_create_upnp_mapping() != 6780) {
+        return InitializationResult.apiChecksumMismatch
+    }
+    if (uniffi_dig_nat_mobile_checksum_func_delete_upnp_mapping() != 52041) {
+        return InitializationResult.apiChecksumMismatch
+    }
+    if (uniffi_dig_nat_mobile_checksum_func_detect_nat_type() != 27909) {
+        return InitializationResult.apiChecksumMismatch
+    }
+    if (uniffi_dig_nat_mobile_checksum_func_discover_public_ips() != 17093) {
+        return InitializationResult.apiChecksumMismatch
+    }
+    if (uniffi_dig_nat_mobile_checksum_func_external_address_upnp() != 40929) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_dig_nat_mobile_checksum_method_download_cancel() != 22942) {
@@ -3796,6 +4822,9 @@ private let initializationResult: InitializationResult = {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_dig_nat_mobile_checksum_method_lightnode_is_suspended() != 11707) {
+        return InitializationResult.apiChecksumMismatch
+    }
+    if (uniffi_dig_nat_mobile_checksum_method_lightnode_nat_profile() != 52944) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_dig_nat_mobile_checksum_method_lightnode_peer_id() != 28037) {

@@ -360,6 +360,11 @@ uint64_t uniffi_dig_nat_mobile_fn_method_lightnode_find_peers(uint64_t ptr, Rust
 int8_t uniffi_dig_nat_mobile_fn_method_lightnode_is_suspended(uint64_t ptr, RustCallStatus *_Nonnull out_status
 );
 #endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_DIG_NAT_MOBILE_FN_METHOD_LIGHTNODE_NAT_PROFILE
+#define UNIFFI_FFIDEF_UNIFFI_DIG_NAT_MOBILE_FN_METHOD_LIGHTNODE_NAT_PROFILE
+RustBuffer uniffi_dig_nat_mobile_fn_method_lightnode_nat_profile(uint64_t ptr, RustCallStatus *_Nonnull out_status
+);
+#endif
 #ifndef UNIFFI_FFIDEF_UNIFFI_DIG_NAT_MOBILE_FN_METHOD_LIGHTNODE_PEER_ID
 #define UNIFFI_FFIDEF_UNIFFI_DIG_NAT_MOBILE_FN_METHOD_LIGHTNODE_PEER_ID
 RustBuffer uniffi_dig_nat_mobile_fn_method_lightnode_peer_id(uint64_t ptr, RustCallStatus *_Nonnull out_status
@@ -439,6 +444,31 @@ uint64_t uniffi_dig_nat_mobile_fn_func_calculate_sha256_file(RustBuffer path
 #define UNIFFI_FFIDEF_UNIFFI_DIG_NAT_MOBILE_FN_FUNC_VERSION
 RustBuffer uniffi_dig_nat_mobile_fn_func_version(RustCallStatus *_Nonnull out_status
     
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_DIG_NAT_MOBILE_FN_FUNC_CREATE_UPNP_MAPPING
+#define UNIFFI_FFIDEF_UNIFFI_DIG_NAT_MOBILE_FN_FUNC_CREATE_UPNP_MAPPING
+uint64_t uniffi_dig_nat_mobile_fn_func_create_upnp_mapping(RustBuffer options
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_DIG_NAT_MOBILE_FN_FUNC_DELETE_UPNP_MAPPING
+#define UNIFFI_FFIDEF_UNIFFI_DIG_NAT_MOBILE_FN_FUNC_DELETE_UPNP_MAPPING
+uint64_t uniffi_dig_nat_mobile_fn_func_delete_upnp_mapping(RustBuffer options
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_DIG_NAT_MOBILE_FN_FUNC_DETECT_NAT_TYPE
+#define UNIFFI_FFIDEF_UNIFFI_DIG_NAT_MOBILE_FN_FUNC_DETECT_NAT_TYPE
+uint64_t uniffi_dig_nat_mobile_fn_func_detect_nat_type(RustBuffer options
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_DIG_NAT_MOBILE_FN_FUNC_DISCOVER_PUBLIC_IPS
+#define UNIFFI_FFIDEF_UNIFFI_DIG_NAT_MOBILE_FN_FUNC_DISCOVER_PUBLIC_IPS
+uint64_t uniffi_dig_nat_mobile_fn_func_discover_public_ips(RustBuffer options
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_DIG_NAT_MOBILE_FN_FUNC_EXTERNAL_ADDRESS_UPNP
+#define UNIFFI_FFIDEF_UNIFFI_DIG_NAT_MOBILE_FN_FUNC_EXTERNAL_ADDRESS_UPNP
+uint64_t uniffi_dig_nat_mobile_fn_func_external_address_upnp(uint32_t timeout_ms
 );
 #endif
 #ifndef UNIFFI_FFIDEF_FFI_DIG_NAT_MOBILE_RUSTBUFFER_ALLOC
@@ -719,6 +749,36 @@ uint16_t uniffi_dig_nat_mobile_checksum_func_version(void
     
 );
 #endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_DIG_NAT_MOBILE_CHECKSUM_FUNC_CREATE_UPNP_MAPPING
+#define UNIFFI_FFIDEF_UNIFFI_DIG_NAT_MOBILE_CHECKSUM_FUNC_CREATE_UPNP_MAPPING
+uint16_t uniffi_dig_nat_mobile_checksum_func_create_upnp_mapping(void
+    
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_DIG_NAT_MOBILE_CHECKSUM_FUNC_DELETE_UPNP_MAPPING
+#define UNIFFI_FFIDEF_UNIFFI_DIG_NAT_MOBILE_CHECKSUM_FUNC_DELETE_UPNP_MAPPING
+uint16_t uniffi_dig_nat_mobile_checksum_func_delete_upnp_mapping(void
+    
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_DIG_NAT_MOBILE_CHECKSUM_FUNC_DETECT_NAT_TYPE
+#define UNIFFI_FFIDEF_UNIFFI_DIG_NAT_MOBILE_CHECKSUM_FUNC_DETECT_NAT_TYPE
+uint16_t uniffi_dig_nat_mobile_checksum_func_detect_nat_type(void
+    
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_DIG_NAT_MOBILE_CHECKSUM_FUNC_DISCOVER_PUBLIC_IPS
+#define UNIFFI_FFIDEF_UNIFFI_DIG_NAT_MOBILE_CHECKSUM_FUNC_DISCOVER_PUBLIC_IPS
+uint16_t uniffi_dig_nat_mobile_checksum_func_discover_public_ips(void
+    
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_DIG_NAT_MOBILE_CHECKSUM_FUNC_EXTERNAL_ADDRESS_UPNP
+#define UNIFFI_FFIDEF_UNIFFI_DIG_NAT_MOBILE_CHECKSUM_FUNC_EXTERNAL_ADDRESS_UPNP
+uint16_t uniffi_dig_nat_mobile_checksum_func_external_address_upnp(void
+    
+);
+#endif
 #ifndef UNIFFI_FFIDEF_UNIFFI_DIG_NAT_MOBILE_CHECKSUM_METHOD_DOWNLOAD_CANCEL
 #define UNIFFI_FFIDEF_UNIFFI_DIG_NAT_MOBILE_CHECKSUM_METHOD_DOWNLOAD_CANCEL
 uint16_t uniffi_dig_nat_mobile_checksum_method_download_cancel(void
@@ -770,6 +830,12 @@ uint16_t uniffi_dig_nat_mobile_checksum_method_lightnode_find_peers(void
 #ifndef UNIFFI_FFIDEF_UNIFFI_DIG_NAT_MOBILE_CHECKSUM_METHOD_LIGHTNODE_IS_SUSPENDED
 #define UNIFFI_FFIDEF_UNIFFI_DIG_NAT_MOBILE_CHECKSUM_METHOD_LIGHTNODE_IS_SUSPENDED
 uint16_t uniffi_dig_nat_mobile_checksum_method_lightnode_is_suspended(void
+    
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_DIG_NAT_MOBILE_CHECKSUM_METHOD_LIGHTNODE_NAT_PROFILE
+#define UNIFFI_FFIDEF_UNIFFI_DIG_NAT_MOBILE_CHECKSUM_METHOD_LIGHTNODE_NAT_PROFILE
+uint16_t uniffi_dig_nat_mobile_checksum_method_lightnode_nat_profile(void
     
 );
 #endif

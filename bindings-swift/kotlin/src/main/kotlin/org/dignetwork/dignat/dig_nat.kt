@@ -732,6 +732,16 @@ internal object IntegrityCheckingUniffiLib {
     ): Int
     external fun uniffi_dig_nat_mobile_checksum_func_version(
     ): Int
+    external fun uniffi_dig_nat_mobile_checksum_func_create_upnp_mapping(
+    ): Int
+    external fun uniffi_dig_nat_mobile_checksum_func_delete_upnp_mapping(
+    ): Int
+    external fun uniffi_dig_nat_mobile_checksum_func_detect_nat_type(
+    ): Int
+    external fun uniffi_dig_nat_mobile_checksum_func_discover_public_ips(
+    ): Int
+    external fun uniffi_dig_nat_mobile_checksum_func_external_address_upnp(
+    ): Int
     external fun uniffi_dig_nat_mobile_checksum_method_download_cancel(
     ): Int
     external fun uniffi_dig_nat_mobile_checksum_method_download_result(
@@ -749,6 +759,8 @@ internal object IntegrityCheckingUniffiLib {
     external fun uniffi_dig_nat_mobile_checksum_method_lightnode_find_peers(
     ): Int
     external fun uniffi_dig_nat_mobile_checksum_method_lightnode_is_suspended(
+    ): Int
+    external fun uniffi_dig_nat_mobile_checksum_method_lightnode_nat_profile(
     ): Int
     external fun uniffi_dig_nat_mobile_checksum_method_lightnode_peer_id(
     ): Int
@@ -828,6 +840,8 @@ internal object UniffiLib {
     ): Long
     external fun uniffi_dig_nat_mobile_fn_method_lightnode_is_suspended(`ptr`: Long,uniffi_out_err: UniffiRustCallStatus, 
     ): Byte
+    external fun uniffi_dig_nat_mobile_fn_method_lightnode_nat_profile(`ptr`: Long,uniffi_out_err: UniffiRustCallStatus, 
+    ): RustBuffer.ByValue
     external fun uniffi_dig_nat_mobile_fn_method_lightnode_peer_id(`ptr`: Long,uniffi_out_err: UniffiRustCallStatus, 
     ): RustBuffer.ByValue
     external fun uniffi_dig_nat_mobile_fn_method_lightnode_port(`ptr`: Long,uniffi_out_err: UniffiRustCallStatus, 
@@ -860,6 +874,16 @@ internal object UniffiLib {
     ): Long
     external fun uniffi_dig_nat_mobile_fn_func_version(uniffi_out_err: UniffiRustCallStatus, 
     ): RustBuffer.ByValue
+    external fun uniffi_dig_nat_mobile_fn_func_create_upnp_mapping(`options`: RustBuffer.ByValue,
+    ): Long
+    external fun uniffi_dig_nat_mobile_fn_func_delete_upnp_mapping(`options`: RustBuffer.ByValue,
+    ): Long
+    external fun uniffi_dig_nat_mobile_fn_func_detect_nat_type(`options`: RustBuffer.ByValue,
+    ): Long
+    external fun uniffi_dig_nat_mobile_fn_func_discover_public_ips(`options`: RustBuffer.ByValue,
+    ): Long
+    external fun uniffi_dig_nat_mobile_fn_func_external_address_upnp(`timeoutMs`: Int,
+    ): Long
     external fun ffi_dig_nat_mobile_rustbuffer_alloc(`size`: Long,uniffi_out_err: UniffiRustCallStatus, 
     ): RustBuffer.ByValue
     external fun ffi_dig_nat_mobile_rustbuffer_from_bytes(`bytes`: ForeignBytes.ByValue,uniffi_out_err: UniffiRustCallStatus, 
@@ -988,6 +1012,21 @@ private fun uniffiCheckApiChecksums(lib: IntegrityCheckingUniffiLib) {
     if ((lib.uniffi_dig_nat_mobile_checksum_func_version() and 0xFFFF) != 62995) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
+    if ((lib.uniffi_dig_nat_mobile_checksum_func_create_upnp_mapping() and 0xFFFF) != 6780) {
+        throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
+    }
+    if ((lib.uniffi_dig_nat_mobile_checksum_func_delete_upnp_mapping() and 0xFFFF) != 52041) {
+        throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
+    }
+    if ((lib.uniffi_dig_nat_mobile_checksum_func_detect_nat_type() and 0xFFFF) != 27909) {
+        throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
+    }
+    if ((lib.uniffi_dig_nat_mobile_checksum_func_discover_public_ips() and 0xFFFF) != 17093) {
+        throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
+    }
+    if ((lib.uniffi_dig_nat_mobile_checksum_func_external_address_upnp() and 0xFFFF) != 40929) {
+        throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
+    }
     if ((lib.uniffi_dig_nat_mobile_checksum_method_download_cancel() and 0xFFFF) != 22942) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
@@ -1013,6 +1052,9 @@ private fun uniffiCheckApiChecksums(lib: IntegrityCheckingUniffiLib) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_dig_nat_mobile_checksum_method_lightnode_is_suspended() and 0xFFFF) != 11707) {
+        throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
+    }
+    if ((lib.uniffi_dig_nat_mobile_checksum_method_lightnode_nat_profile() and 0xFFFF) != 52944) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_dig_nat_mobile_checksum_method_lightnode_peer_id() and 0xFFFF) != 28037) {
@@ -1300,6 +1342,29 @@ public object FfiConverterUShort: FfiConverter<UShort, Short> {
 
     override fun write(value: UShort, buf: ByteBuffer) {
         buf.putShort(value.toShort())
+    }
+}
+
+/**
+ * @suppress
+ */
+public object FfiConverterShort: FfiConverter<Short, Short> {
+    override fun lift(value: Short): Short {
+        return value
+    }
+
+    override fun read(buf: ByteBuffer): Short {
+        return buf.getShort()
+    }
+
+    override fun lower(value: Short): Short {
+        return value
+    }
+
+    override fun allocationSize(value: Short) = 2UL
+
+    override fun write(value: Short, buf: ByteBuffer) {
+        buf.putShort(value)
     }
 }
 
@@ -2226,6 +2291,12 @@ public interface LightNodeInterface {
     fun `isSuspended`(): kotlin.Boolean
     
     /**
+     * What stands between this node and the internet, as found out with its STUN servers; absent before the event
+     * `nat:detected`.
+     */
+    fun `natProfile`(): NatProfile?
+    
+    /**
      * The identity on the network, absent while nothing is open.
      */
     fun `peerId`(): kotlin.String?
@@ -2514,6 +2585,23 @@ open class LightNode: Disposable, AutoCloseable, LightNodeInterface
     callWithHandle {
     uniffiRustCall() { _status ->
     UniffiLib.uniffi_dig_nat_mobile_fn_method_lightnode_is_suspended(
+        it,
+        _status)
+}
+    }
+    )
+    }
+    
+
+    
+    /**
+     * What stands between this node and the internet, as found out with its STUN servers; absent before the event
+     * `nat:detected`.
+     */override fun `natProfile`(): NatProfile? {
+            return FfiConverterOptionalTypeNatProfile.lift(
+    callWithHandle {
+    uniffiRustCall() { _status ->
+    UniffiLib.uniffi_dig_nat_mobile_fn_method_lightnode_nat_profile(
         it,
         _status)
 }
@@ -3446,6 +3534,33 @@ data class LightNodeOptions (
     var `peerDownloadLimit`: kotlin.ULong? = null 
     , 
     /**
+     * STUN servers (`host:port` or `stun:host:port`) that tell this node its public address and the kind of NAT in front
+     * of it. Default empty: three public ones, or none when `local_only` is set.
+     */
+    var `stunServers`: List<kotlin.String> = listOf() 
+    , 
+    /**
+     * Ask the router by UPnP to forward the port. Default true; never done when `local_only` is set.
+     */
+    var `enableUpnp`: kotlin.Boolean? = null 
+    , 
+    /**
+     * Ask the router by PCP and NAT-PMP to forward the port. Default true; never done when `local_only` is set.
+     */
+    var `enableNatpmp`: kotlin.Boolean? = null 
+    , 
+    /**
+     * Lifetime asked for port mappings, which are renewed at half of it, in seconds. Default 3600, range 120 to 86400.
+     */
+    var `portMappingLifetimeS`: kotlin.UInt? = null 
+    , 
+    /**
+     * Relays (multiaddrs with their peer id) through which this node can be reached while it cannot directly. Default
+     * none.
+     */
+    var `relays`: List<kotlin.String> = listOf() 
+    , 
+    /**
      * Directory for downloads that are given no path. Default the current directory, which apps seldom can write to.
      */
     var `downloadDir`: kotlin.String? = null 
@@ -3492,6 +3607,11 @@ public object FfiConverterTypeLightNodeOptions: FfiConverterRustBuffer<LightNode
             FfiConverterOptionalUInt.read(buf),
             FfiConverterOptionalULong.read(buf),
             FfiConverterOptionalULong.read(buf),
+            FfiConverterSequenceString.read(buf),
+            FfiConverterOptionalBoolean.read(buf),
+            FfiConverterOptionalBoolean.read(buf),
+            FfiConverterOptionalUInt.read(buf),
+            FfiConverterSequenceString.read(buf),
             FfiConverterOptionalString.read(buf),
             FfiConverterOptionalULong.read(buf),
             FfiConverterOptionalBoolean.read(buf),
@@ -3512,6 +3632,11 @@ public object FfiConverterTypeLightNodeOptions: FfiConverterRustBuffer<LightNode
             FfiConverterOptionalUInt.allocationSize(value.`maxConnections`) +
             FfiConverterOptionalULong.allocationSize(value.`downloadLimit`) +
             FfiConverterOptionalULong.allocationSize(value.`peerDownloadLimit`) +
+            FfiConverterSequenceString.allocationSize(value.`stunServers`) +
+            FfiConverterOptionalBoolean.allocationSize(value.`enableUpnp`) +
+            FfiConverterOptionalBoolean.allocationSize(value.`enableNatpmp`) +
+            FfiConverterOptionalUInt.allocationSize(value.`portMappingLifetimeS`) +
+            FfiConverterSequenceString.allocationSize(value.`relays`) +
             FfiConverterOptionalString.allocationSize(value.`downloadDir`) +
             FfiConverterOptionalULong.allocationSize(value.`requestTimeoutMs`) +
             FfiConverterOptionalBoolean.allocationSize(value.`enableContinuousDiscovery`) +
@@ -3531,10 +3656,309 @@ public object FfiConverterTypeLightNodeOptions: FfiConverterRustBuffer<LightNode
             FfiConverterOptionalUInt.write(value.`maxConnections`, buf)
             FfiConverterOptionalULong.write(value.`downloadLimit`, buf)
             FfiConverterOptionalULong.write(value.`peerDownloadLimit`, buf)
+            FfiConverterSequenceString.write(value.`stunServers`, buf)
+            FfiConverterOptionalBoolean.write(value.`enableUpnp`, buf)
+            FfiConverterOptionalBoolean.write(value.`enableNatpmp`, buf)
+            FfiConverterOptionalUInt.write(value.`portMappingLifetimeS`, buf)
+            FfiConverterSequenceString.write(value.`relays`, buf)
             FfiConverterOptionalString.write(value.`downloadDir`, buf)
             FfiConverterOptionalULong.write(value.`requestTimeoutMs`, buf)
             FfiConverterOptionalBoolean.write(value.`enableContinuousDiscovery`, buf)
             FfiConverterOptionalUInt.write(value.`maxPeers`, buf)
+    }
+}
+
+
+
+/**
+ * A port mapping to be made or deleted at the router by UPnP. Everything that is not set has its default.
+ */
+data class MappingOptions (
+    /**
+     * This device's port, range 1 to 65535. It has to be given to make a mapping.
+     */
+    var `internalPort`: kotlin.UShort? = null 
+    , 
+    /**
+     * The router's port. Default: the same as this device's.
+     */
+    var `externalPort`: kotlin.UShort? = null 
+    , 
+    /**
+     * `TCP` or `UDP`. Default `TCP`.
+     */
+    var `protocol`: kotlin.String? = null 
+    , 
+    /**
+     * What the router shows beside the mapping. Default `dig-nat-tools`.
+     */
+    var `description`: kotlin.String? = null 
+    , 
+    /**
+     * How long the router keeps it, in seconds. Default 7200, range 1 to 604800.
+     */
+    var `ttlS`: kotlin.UInt? = null 
+    , 
+    /**
+     * Time for the router's answers in ms. Default 5000, range 100 to 60000.
+     */
+    var `timeoutMs`: kotlin.ULong? = null 
+    
+){
+    
+
+    
+
+    
+    companion object
+}
+
+/**
+ * @suppress
+ */
+public object FfiConverterTypeMappingOptions: FfiConverterRustBuffer<MappingOptions> {
+    override fun read(buf: ByteBuffer): MappingOptions {
+        return MappingOptions(
+            FfiConverterOptionalUShort.read(buf),
+            FfiConverterOptionalUShort.read(buf),
+            FfiConverterOptionalString.read(buf),
+            FfiConverterOptionalString.read(buf),
+            FfiConverterOptionalUInt.read(buf),
+            FfiConverterOptionalULong.read(buf),
+        )
+    }
+
+    override fun allocationSize(value: MappingOptions) = (
+            FfiConverterOptionalUShort.allocationSize(value.`internalPort`) +
+            FfiConverterOptionalUShort.allocationSize(value.`externalPort`) +
+            FfiConverterOptionalString.allocationSize(value.`protocol`) +
+            FfiConverterOptionalString.allocationSize(value.`description`) +
+            FfiConverterOptionalUInt.allocationSize(value.`ttlS`) +
+            FfiConverterOptionalULong.allocationSize(value.`timeoutMs`)
+    )
+
+    override fun write(value: MappingOptions, buf: ByteBuffer) {
+            FfiConverterOptionalUShort.write(value.`internalPort`, buf)
+            FfiConverterOptionalUShort.write(value.`externalPort`, buf)
+            FfiConverterOptionalString.write(value.`protocol`, buf)
+            FfiConverterOptionalString.write(value.`description`, buf)
+            FfiConverterOptionalUInt.write(value.`ttlS`, buf)
+            FfiConverterOptionalULong.write(value.`timeoutMs`, buf)
+    }
+}
+
+
+
+/**
+ * Options of looking at the NAT in front of this device. Everything that is not set has its default.
+ */
+data class NatOptions (
+    /**
+     * STUN servers (`host:port` or `stun:host:port`) to ask. Default empty: three public ones, or none when `local_only`
+     * is set.
+     */
+    var `stunServers`: List<kotlin.String> = listOf() 
+    , 
+    /**
+     * Time for everything in ms. Default 5000, range 100 to 60000.
+     */
+    var `timeoutMs`: kotlin.ULong? = null 
+    , 
+    /**
+     * Look at IPv6 as well as IPv4. Default false.
+     */
+    var `enableIpv6`: kotlin.Boolean? = null 
+    , 
+    /**
+     * Ask the router for its external address too, by PCP and NAT-PMP. Default true; never done when `local_only` is set.
+     */
+    var `useNatpmp`: kotlin.Boolean? = null 
+    , 
+    /**
+     * Contact nothing but the local network and addresses given by the user. Default false.
+     */
+    var `localOnly`: kotlin.Boolean? = null 
+    
+){
+    
+
+    
+
+    
+    companion object
+}
+
+/**
+ * @suppress
+ */
+public object FfiConverterTypeNatOptions: FfiConverterRustBuffer<NatOptions> {
+    override fun read(buf: ByteBuffer): NatOptions {
+        return NatOptions(
+            FfiConverterSequenceString.read(buf),
+            FfiConverterOptionalULong.read(buf),
+            FfiConverterOptionalBoolean.read(buf),
+            FfiConverterOptionalBoolean.read(buf),
+            FfiConverterOptionalBoolean.read(buf),
+        )
+    }
+
+    override fun allocationSize(value: NatOptions) = (
+            FfiConverterSequenceString.allocationSize(value.`stunServers`) +
+            FfiConverterOptionalULong.allocationSize(value.`timeoutMs`) +
+            FfiConverterOptionalBoolean.allocationSize(value.`enableIpv6`) +
+            FfiConverterOptionalBoolean.allocationSize(value.`useNatpmp`) +
+            FfiConverterOptionalBoolean.allocationSize(value.`localOnly`)
+    )
+
+    override fun write(value: NatOptions, buf: ByteBuffer) {
+            FfiConverterSequenceString.write(value.`stunServers`, buf)
+            FfiConverterOptionalULong.write(value.`timeoutMs`, buf)
+            FfiConverterOptionalBoolean.write(value.`enableIpv6`, buf)
+            FfiConverterOptionalBoolean.write(value.`useNatpmp`, buf)
+            FfiConverterOptionalBoolean.write(value.`localOnly`, buf)
+    }
+}
+
+
+
+/**
+ * What is known about the way from this device to the internet. Absent is "could not be told".
+ */
+data class NatProfile (
+    /**
+     * `public`, `full-cone`, `port-restricted`, `symmetric`, `udp-blocked`, …
+     */
+    var `natType`: kotlin.String
+    , 
+    /**
+     * Whether new destinations get new ports, so that what one server sees is useless for another.
+     */
+    var `symmetric`: kotlin.Boolean
+    , 
+    /**
+     * Whether a second NAT follows the nearest router.
+     */
+    var `doubleNat`: kotlin.Boolean?
+    , 
+    /**
+     * Our IPv4 endpoint (`host:port`) as the internet sees it.
+     */
+    var `publicV4`: kotlin.String?
+    , 
+    /**
+     * Our IPv6 endpoint as the internet sees it.
+     */
+    var `publicV6`: kotlin.String?
+    , 
+    /**
+     * Whether a NAT translates our IPv4 address.
+     */
+    var `translated`: kotlin.Boolean?
+    , 
+    /**
+     * Which destinations share one external endpoint (IPv4).
+     */
+    var `mapping`: NatBehaviour?
+    , 
+    /**
+     * Who may send to an external endpoint (IPv4).
+     */
+    var `filtering`: NatBehaviour?
+    , 
+    /**
+     * How external ports are chosen (IPv4).
+     */
+    var `allocation`: NatPortAllocation?
+    , 
+    /**
+     * Whether two hosts behind the NAT reach each other by its public address.
+     */
+    var `hairpin`: kotlin.Boolean?
+    , 
+    /**
+     * At least so long an idle UDP mapping lives, in ms.
+     */
+    var `lifetimeMs`: kotlin.ULong?
+    , 
+    /**
+     * Whether UDP does not get out at all while TCP does.
+     */
+    var `udpBlocked`: kotlin.Boolean
+    , 
+    /**
+     * Filtering of a firewall in front of our IPv6 address.
+     */
+    var `filteringV6`: NatBehaviour?
+    , 
+    /**
+     * External address that the nearest router reports.
+     */
+    var `routerExternal`: kotlin.String?
+    
+){
+    
+
+    
+
+    
+    companion object
+}
+
+/**
+ * @suppress
+ */
+public object FfiConverterTypeNatProfile: FfiConverterRustBuffer<NatProfile> {
+    override fun read(buf: ByteBuffer): NatProfile {
+        return NatProfile(
+            FfiConverterString.read(buf),
+            FfiConverterBoolean.read(buf),
+            FfiConverterOptionalBoolean.read(buf),
+            FfiConverterOptionalString.read(buf),
+            FfiConverterOptionalString.read(buf),
+            FfiConverterOptionalBoolean.read(buf),
+            FfiConverterOptionalTypeNatBehaviour.read(buf),
+            FfiConverterOptionalTypeNatBehaviour.read(buf),
+            FfiConverterOptionalTypeNatPortAllocation.read(buf),
+            FfiConverterOptionalBoolean.read(buf),
+            FfiConverterOptionalULong.read(buf),
+            FfiConverterBoolean.read(buf),
+            FfiConverterOptionalTypeNatBehaviour.read(buf),
+            FfiConverterOptionalString.read(buf),
+        )
+    }
+
+    override fun allocationSize(value: NatProfile) = (
+            FfiConverterString.allocationSize(value.`natType`) +
+            FfiConverterBoolean.allocationSize(value.`symmetric`) +
+            FfiConverterOptionalBoolean.allocationSize(value.`doubleNat`) +
+            FfiConverterOptionalString.allocationSize(value.`publicV4`) +
+            FfiConverterOptionalString.allocationSize(value.`publicV6`) +
+            FfiConverterOptionalBoolean.allocationSize(value.`translated`) +
+            FfiConverterOptionalTypeNatBehaviour.allocationSize(value.`mapping`) +
+            FfiConverterOptionalTypeNatBehaviour.allocationSize(value.`filtering`) +
+            FfiConverterOptionalTypeNatPortAllocation.allocationSize(value.`allocation`) +
+            FfiConverterOptionalBoolean.allocationSize(value.`hairpin`) +
+            FfiConverterOptionalULong.allocationSize(value.`lifetimeMs`) +
+            FfiConverterBoolean.allocationSize(value.`udpBlocked`) +
+            FfiConverterOptionalTypeNatBehaviour.allocationSize(value.`filteringV6`) +
+            FfiConverterOptionalString.allocationSize(value.`routerExternal`)
+    )
+
+    override fun write(value: NatProfile, buf: ByteBuffer) {
+            FfiConverterString.write(value.`natType`, buf)
+            FfiConverterBoolean.write(value.`symmetric`, buf)
+            FfiConverterOptionalBoolean.write(value.`doubleNat`, buf)
+            FfiConverterOptionalString.write(value.`publicV4`, buf)
+            FfiConverterOptionalString.write(value.`publicV6`, buf)
+            FfiConverterOptionalBoolean.write(value.`translated`, buf)
+            FfiConverterOptionalTypeNatBehaviour.write(value.`mapping`, buf)
+            FfiConverterOptionalTypeNatBehaviour.write(value.`filtering`, buf)
+            FfiConverterOptionalTypeNatPortAllocation.write(value.`allocation`, buf)
+            FfiConverterOptionalBoolean.write(value.`hairpin`, buf)
+            FfiConverterOptionalULong.write(value.`lifetimeMs`, buf)
+            FfiConverterBoolean.write(value.`udpBlocked`, buf)
+            FfiConverterOptionalTypeNatBehaviour.write(value.`filteringV6`, buf)
+            FfiConverterOptionalString.write(value.`routerExternal`, buf)
     }
 }
 
@@ -3675,6 +4099,77 @@ public object FfiConverterTypePeerStats: FfiConverterRustBuffer<PeerStats> {
 
 
 /**
+ * A mapping that a router made.
+ */
+data class PortMapping (
+    /**
+     * `TCP` or `UDP`.
+     */
+    var `protocol`: kotlin.String
+    , 
+    /**
+     * This device's port.
+     */
+    var `internalPort`: kotlin.UShort
+    , 
+    /**
+     * The router's port.
+     */
+    var `externalPort`: kotlin.UShort
+    , 
+    /**
+     * The router's outside address.
+     */
+    var `externalAddress`: kotlin.String
+    , 
+    /**
+     * How long the router keeps it, in seconds; absent for ever.
+     */
+    var `lifetimeS`: kotlin.ULong?
+    
+){
+    
+
+    
+
+    
+    companion object
+}
+
+/**
+ * @suppress
+ */
+public object FfiConverterTypePortMapping: FfiConverterRustBuffer<PortMapping> {
+    override fun read(buf: ByteBuffer): PortMapping {
+        return PortMapping(
+            FfiConverterString.read(buf),
+            FfiConverterUShort.read(buf),
+            FfiConverterUShort.read(buf),
+            FfiConverterString.read(buf),
+            FfiConverterOptionalULong.read(buf),
+        )
+    }
+
+    override fun allocationSize(value: PortMapping) = (
+            FfiConverterString.allocationSize(value.`protocol`) +
+            FfiConverterUShort.allocationSize(value.`internalPort`) +
+            FfiConverterUShort.allocationSize(value.`externalPort`) +
+            FfiConverterString.allocationSize(value.`externalAddress`) +
+            FfiConverterOptionalULong.allocationSize(value.`lifetimeS`)
+    )
+
+    override fun write(value: PortMapping, buf: ByteBuffer) {
+            FfiConverterString.write(value.`protocol`, buf)
+            FfiConverterUShort.write(value.`internalPort`, buf)
+            FfiConverterUShort.write(value.`externalPort`, buf)
+            FfiConverterString.write(value.`externalAddress`, buf)
+            FfiConverterOptionalULong.write(value.`lifetimeS`, buf)
+    }
+}
+
+
+
+/**
  * The state of a download.
  */
 data class Progress (
@@ -3748,6 +4243,53 @@ public object FfiConverterTypeProgress: FfiConverterRustBuffer<Progress> {
             FfiConverterDouble.write(value.`rate`, buf)
             FfiConverterOptionalDouble.write(value.`eta`, buf)
             FfiConverterSequenceTypePeerProgress.write(value.`peers`, buf)
+    }
+}
+
+
+
+/**
+ * This device's addresses as the internet sees them.
+ */
+data class PublicIps (
+    /**
+     * IPv4, absent when no server answered.
+     */
+    var `ipv4`: kotlin.String?
+    , 
+    /**
+     * IPv6, absent when no server answered or it was not asked for.
+     */
+    var `ipv6`: kotlin.String?
+    
+){
+    
+
+    
+
+    
+    companion object
+}
+
+/**
+ * @suppress
+ */
+public object FfiConverterTypePublicIps: FfiConverterRustBuffer<PublicIps> {
+    override fun read(buf: ByteBuffer): PublicIps {
+        return PublicIps(
+            FfiConverterOptionalString.read(buf),
+            FfiConverterOptionalString.read(buf),
+        )
+    }
+
+    override fun allocationSize(value: PublicIps) = (
+            FfiConverterOptionalString.allocationSize(value.`ipv4`) +
+            FfiConverterOptionalString.allocationSize(value.`ipv6`)
+    )
+
+    override fun write(value: PublicIps, buf: ByteBuffer) {
+            FfiConverterOptionalString.write(value.`ipv4`, buf)
+            FfiConverterOptionalString.write(value.`ipv6`, buf)
     }
 }
 
@@ -4686,6 +5228,194 @@ public object FfiConverterTypeDigNatError : FfiConverterRustBuffer<DigNatExcepti
 
 
 /**
+ * What a NAT's mapping or filtering depends on (RFC 4787).
+ */
+
+enum class NatBehaviour {
+    
+    /**
+     * On nothing: one endpoint for all, open for all.
+     */
+    ENDPOINT_INDEPENDENT,
+    /**
+     * On the address of the other side.
+     */
+    ADDRESS_DEPENDENT,
+    /**
+     * On address and port of the other side.
+     */
+    ADDRESS_AND_PORT_DEPENDENT;
+
+    
+
+
+    companion object
+}
+
+
+/**
+ * @suppress
+ */
+public object FfiConverterTypeNatBehaviour: FfiConverterRustBuffer<NatBehaviour> {
+    override fun read(buf: ByteBuffer) = try {
+        
+        NatBehaviour.entries[buf.getInt() - 1]
+        
+    } catch (e: IndexOutOfBoundsException) {
+        throw RuntimeException("invalid enum value, something is very wrong!!", e)
+    }
+
+    override fun allocationSize(value: NatBehaviour) = 4UL
+
+    override fun write(value: NatBehaviour, buf: ByteBuffer) {
+        buf.putInt(value.ordinal + 1)
+    }
+}
+
+
+
+
+
+/**
+ * How a NAT chooses external ports.
+ */
+sealed class NatPortAllocation {
+    
+    /**
+     * The external port is the internal one.
+     */
+    object Preserving : NatPortAllocation()
+    
+    
+    /**
+     * Each new mapping takes the last one's port plus a step.
+     */
+    data class Sequential(
+        /**
+         * Ports from one mapping to the next.
+         */
+        val `step`: kotlin.Short) : NatPortAllocation()
+        
+    {
+        
+
+        companion object
+    }
+    
+    /**
+     * Ports come from one contiguous block.
+     */
+    data class Block(
+        /**
+         * Lowest port seen.
+         */
+        val `first`: kotlin.UShort, 
+        /**
+         * Size of the smallest aligned power-of-two block that holds all ports seen.
+         */
+        val `size`: kotlin.UShort) : NatPortAllocation()
+        
+    {
+        
+
+        companion object
+    }
+    
+    /**
+     * No pattern.
+     */
+    object Random : NatPortAllocation()
+    
+    
+
+    
+
+    
+    
+
+
+    companion object
+}
+
+/**
+ * @suppress
+ */
+public object FfiConverterTypeNatPortAllocation : FfiConverterRustBuffer<NatPortAllocation>{
+    override fun read(buf: ByteBuffer): NatPortAllocation {
+        return when(buf.getInt()) {
+            1 -> NatPortAllocation.Preserving
+            2 -> NatPortAllocation.Sequential(
+                FfiConverterShort.read(buf),
+                )
+            3 -> NatPortAllocation.Block(
+                FfiConverterUShort.read(buf),
+                FfiConverterUShort.read(buf),
+                )
+            4 -> NatPortAllocation.Random
+            else -> throw RuntimeException("invalid enum value, something is very wrong!!")
+        }
+    }
+
+    override fun allocationSize(value: NatPortAllocation): ULong = when(value) {
+        is NatPortAllocation.Preserving -> {
+            // Add the size for the Int that specifies the variant plus the size needed for all fields
+            (
+                4UL
+            )
+        }
+        is NatPortAllocation.Sequential -> {
+            // Add the size for the Int that specifies the variant plus the size needed for all fields
+            (
+                4UL
+                + FfiConverterShort.allocationSize(value.`step`)
+            )
+        }
+        is NatPortAllocation.Block -> {
+            // Add the size for the Int that specifies the variant plus the size needed for all fields
+            (
+                4UL
+                + FfiConverterUShort.allocationSize(value.`first`)
+                + FfiConverterUShort.allocationSize(value.`size`)
+            )
+        }
+        is NatPortAllocation.Random -> {
+            // Add the size for the Int that specifies the variant plus the size needed for all fields
+            (
+                4UL
+            )
+        }
+    }
+
+    override fun write(value: NatPortAllocation, buf: ByteBuffer) {
+        when(value) {
+            is NatPortAllocation.Preserving -> {
+                buf.putInt(1)
+                Unit
+            }
+            is NatPortAllocation.Sequential -> {
+                buf.putInt(2)
+                FfiConverterShort.write(value.`step`, buf)
+                Unit
+            }
+            is NatPortAllocation.Block -> {
+                buf.putInt(3)
+                FfiConverterUShort.write(value.`first`, buf)
+                FfiConverterUShort.write(value.`size`, buf)
+                Unit
+            }
+            is NatPortAllocation.Random -> {
+                buf.putInt(4)
+                Unit
+            }
+        }.let { /* this makes the `when` an expression, which ensures it is exhaustive */ }
+    }
+}
+
+
+
+
+
+/**
  * How a peer takes part in a download.
  */
 
@@ -5006,6 +5736,102 @@ public object FfiConverterOptionalTypeProgressListener: FfiConverterRustBuffer<P
 /**
  * @suppress
  */
+public object FfiConverterOptionalTypeNatProfile: FfiConverterRustBuffer<NatProfile?> {
+    override fun read(buf: ByteBuffer): NatProfile? {
+        if (buf.get().toInt() == 0) {
+            return null
+        }
+        return FfiConverterTypeNatProfile.read(buf)
+    }
+
+    override fun allocationSize(value: NatProfile?): ULong {
+        if (value == null) {
+            return 1UL
+        } else {
+            return 1UL + FfiConverterTypeNatProfile.allocationSize(value)
+        }
+    }
+
+    override fun write(value: NatProfile?, buf: ByteBuffer) {
+        if (value == null) {
+            buf.put(0)
+        } else {
+            buf.put(1)
+            FfiConverterTypeNatProfile.write(value, buf)
+        }
+    }
+}
+
+
+
+
+/**
+ * @suppress
+ */
+public object FfiConverterOptionalTypeNatBehaviour: FfiConverterRustBuffer<NatBehaviour?> {
+    override fun read(buf: ByteBuffer): NatBehaviour? {
+        if (buf.get().toInt() == 0) {
+            return null
+        }
+        return FfiConverterTypeNatBehaviour.read(buf)
+    }
+
+    override fun allocationSize(value: NatBehaviour?): ULong {
+        if (value == null) {
+            return 1UL
+        } else {
+            return 1UL + FfiConverterTypeNatBehaviour.allocationSize(value)
+        }
+    }
+
+    override fun write(value: NatBehaviour?, buf: ByteBuffer) {
+        if (value == null) {
+            buf.put(0)
+        } else {
+            buf.put(1)
+            FfiConverterTypeNatBehaviour.write(value, buf)
+        }
+    }
+}
+
+
+
+
+/**
+ * @suppress
+ */
+public object FfiConverterOptionalTypeNatPortAllocation: FfiConverterRustBuffer<NatPortAllocation?> {
+    override fun read(buf: ByteBuffer): NatPortAllocation? {
+        if (buf.get().toInt() == 0) {
+            return null
+        }
+        return FfiConverterTypeNatPortAllocation.read(buf)
+    }
+
+    override fun allocationSize(value: NatPortAllocation?): ULong {
+        if (value == null) {
+            return 1UL
+        } else {
+            return 1UL + FfiConverterTypeNatPortAllocation.allocationSize(value)
+        }
+    }
+
+    override fun write(value: NatPortAllocation?, buf: ByteBuffer) {
+        if (value == null) {
+            buf.put(0)
+        } else {
+            buf.put(1)
+            FfiConverterTypeNatPortAllocation.write(value, buf)
+        }
+    }
+}
+
+
+
+
+/**
+ * @suppress
+ */
 public object FfiConverterOptionalSequenceString: FfiConverterRustBuffer<List<kotlin.String>?> {
     override fun read(buf: ByteBuffer): List<kotlin.String>? {
         if (buf.get().toInt() == 0) {
@@ -5207,5 +6033,102 @@ public object FfiConverterMapStringTypePeerStats: FfiConverterRustBuffer<Map<kot
     )
     }
     
+
+        /**
+         * Asks the router by UPnP to forward a port, once: nobody renews it. A running node does this by itself.
+         */
+    @Throws(DigNatException::class)
+    @Suppress("ASSIGNED_BUT_NEVER_ACCESSED_VARIABLE")
+     suspend fun `createUpnpMapping`(`options`: MappingOptions) : PortMapping {
+        return uniffiRustCallAsync(
+        UniffiLib.uniffi_dig_nat_mobile_fn_func_create_upnp_mapping(
+        FfiConverterTypeMappingOptions.lower(`options`),),
+        { future, callback, continuation -> UniffiLib.ffi_dig_nat_mobile_rust_future_poll_rust_buffer(future, callback, continuation) },
+        { future, continuation -> UniffiLib.ffi_dig_nat_mobile_rust_future_complete_rust_buffer(future, continuation) },
+        { future -> UniffiLib.ffi_dig_nat_mobile_rust_future_free_rust_buffer(future) },
+        // lift function
+        { FfiConverterTypePortMapping.lift(it) },
+        // Error FFI converter
+        DigNatException.ErrorHandler,
+    )
+    }
+
+        /**
+         * Asks the router by UPnP to forget a mapping, by its external port (or the internal one when that is all there is);
+         * false when it knows none.
+         */
+    @Throws(DigNatException::class)
+    @Suppress("ASSIGNED_BUT_NEVER_ACCESSED_VARIABLE")
+     suspend fun `deleteUpnpMapping`(`options`: MappingOptions) : kotlin.Boolean {
+        return uniffiRustCallAsync(
+        UniffiLib.uniffi_dig_nat_mobile_fn_func_delete_upnp_mapping(
+        FfiConverterTypeMappingOptions.lower(`options`),),
+        { future, callback, continuation -> UniffiLib.ffi_dig_nat_mobile_rust_future_poll_i8(future, callback, continuation) },
+        { future, continuation -> UniffiLib.ffi_dig_nat_mobile_rust_future_complete_i8(future, continuation) },
+        { future -> UniffiLib.ffi_dig_nat_mobile_rust_future_free_i8(future) },
+        // lift function
+        { FfiConverterBoolean.lift(it) },
+        // Error FFI converter
+        DigNatException.ErrorHandler,
+    )
+    }
+
+        /**
+         * Finds out what kind of NAT or firewall stands between this device and the internet. A network that blocks UDP is a
+         * result, not an error.
+         */
+    @Throws(DigNatException::class)
+    @Suppress("ASSIGNED_BUT_NEVER_ACCESSED_VARIABLE")
+     suspend fun `detectNatType`(`options`: NatOptions) : NatProfile {
+        return uniffiRustCallAsync(
+        UniffiLib.uniffi_dig_nat_mobile_fn_func_detect_nat_type(
+        FfiConverterTypeNatOptions.lower(`options`),),
+        { future, callback, continuation -> UniffiLib.ffi_dig_nat_mobile_rust_future_poll_rust_buffer(future, callback, continuation) },
+        { future, continuation -> UniffiLib.ffi_dig_nat_mobile_rust_future_complete_rust_buffer(future, continuation) },
+        { future -> UniffiLib.ffi_dig_nat_mobile_rust_future_free_rust_buffer(future) },
+        // lift function
+        { FfiConverterTypeNatProfile.lift(it) },
+        // Error FFI converter
+        DigNatException.ErrorHandler,
+    )
+    }
+
+        /**
+         * Asks STUN servers for this device's public addresses. What cannot be found out is absent, not an error.
+         */
+    @Throws(DigNatException::class)
+    @Suppress("ASSIGNED_BUT_NEVER_ACCESSED_VARIABLE")
+     suspend fun `discoverPublicIps`(`options`: NatOptions) : PublicIps {
+        return uniffiRustCallAsync(
+        UniffiLib.uniffi_dig_nat_mobile_fn_func_discover_public_ips(
+        FfiConverterTypeNatOptions.lower(`options`),),
+        { future, callback, continuation -> UniffiLib.ffi_dig_nat_mobile_rust_future_poll_rust_buffer(future, callback, continuation) },
+        { future, continuation -> UniffiLib.ffi_dig_nat_mobile_rust_future_complete_rust_buffer(future, continuation) },
+        { future -> UniffiLib.ffi_dig_nat_mobile_rust_future_free_rust_buffer(future) },
+        // lift function
+        { FfiConverterTypePublicIps.lift(it) },
+        // Error FFI converter
+        DigNatException.ErrorHandler,
+    )
+    }
+
+        /**
+         * The router's outside IPv4 address as UPnP tells it, absent when nobody answers in time.
+         */
+    @Throws(DigNatException::class)
+    @Suppress("ASSIGNED_BUT_NEVER_ACCESSED_VARIABLE")
+     suspend fun `externalAddressUpnp`(`timeoutMs`: kotlin.UInt = 5000u) : kotlin.String? {
+        return uniffiRustCallAsync(
+        UniffiLib.uniffi_dig_nat_mobile_fn_func_external_address_upnp(
+        FfiConverterUInt.lower(`timeoutMs`),),
+        { future, callback, continuation -> UniffiLib.ffi_dig_nat_mobile_rust_future_poll_rust_buffer(future, callback, continuation) },
+        { future, continuation -> UniffiLib.ffi_dig_nat_mobile_rust_future_complete_rust_buffer(future, continuation) },
+        { future -> UniffiLib.ffi_dig_nat_mobile_rust_future_free_rust_buffer(future) },
+        // lift function
+        { FfiConverterOptionalString.lift(it) },
+        // Error FFI converter
+        DigNatException.ErrorHandler,
+    )
+    }
 
 
