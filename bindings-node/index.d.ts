@@ -284,8 +284,6 @@ export interface FindPeersOptions {
   timeout?: number;
 }
 
-// -------------------------------------------------------------------------------------------------------------- results
-
 /** A shared file. */
 export interface FileInfo {
   path: string;

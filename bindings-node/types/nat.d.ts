@@ -1,7 +1,4 @@
-// Looking at the NAT in front of this machine, and port mappings at its router.
-// Not here: what a running node does by itself, which its options in ../index.d.ts switch.
-
-import { ErrorCode } from '../index';
+// The NAT in front of this machine, and port mappings of its router. Not here: nodes, which are ../index.d.ts.
 
 /** Options of looking at the NAT in front of this machine. */
 export interface NatOptions {
@@ -42,6 +39,8 @@ export interface UPnPMappingOptions {
   timeout?: number;
   signal?: AbortSignal;
 }
+
+// -------------------------------------------------------------------------------------------------------------- results
 
 /** What a NAT's mapping or filtering depends on (RFC 4787). */
 export type NatBehaviour = 'endpoint-independent' | 'address-dependent' | 'address-and-port-dependent';

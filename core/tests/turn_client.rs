@@ -365,6 +365,17 @@ fn a_forbidden_peer_is_refused_and_an_unknown_allocation_has_expired() {
 }
 
 #[test]
+fn nothing_follows_the_end() {
+    let mut bench = Bench::ready();
+    bench.client.permit(bench.now, "203.0.113.50".parse().expect("valid")).expect("room");
+    bench.now = bench.now + 2000 * SECOND;
+    bench.client.handle_timeout(bench.now);
+    bench.drain();
+    assert_eq!(bench.told(), Output::Closed(Some(TurnFailure::Expired)));
+    assert_eq!(bench.client.next_timeout(), None);
+}
+
+#[test]
 fn closing_releases_the_allocation_and_does_not_wait_long() {
     let mut polite = Bench::ready();
     polite.client.close(polite.now);

@@ -316,6 +316,10 @@ impl Client {
 
     /// Moves what transactions want sent into the queue, and drops those that stayed without answer.
     fn pump(&mut self, now: Time) {
+        if self.state == State::Ended {
+            self.pending.clear();
+            return;
+        }
         let mut silent = Vec::new();
         for pending in &mut self.pending {
             while let Some(output) = pending.transaction.poll(now) {
@@ -328,6 +332,8 @@ impl Client {
         self.pending.retain(|pending| !pending.transaction.is_over());
         for purpose in silent {
             match purpose {
+                // One of the others was the end.
+                _ if self.state == State::Ended => {}
                 // The allocation still lives: ask again until it ends.
                 Purpose::Refresh => self.request(now, Purpose::Refresh, 0),
                 _ => self.failed(purpose, TurnFailure::Silent),
