@@ -1,5 +1,7 @@
 // The NAT in front of this machine, and port mappings of its router. Not here: nodes, which are ../index.d.ts.
 
+import { ErrorCode } from '../index';
+
 /** Options of looking at the NAT in front of this machine. */
 export interface NatOptions {
   /** `host:port` or `stun:host:port`. Default three public ones, or none with `localOnly`. */
