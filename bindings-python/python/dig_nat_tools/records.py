@@ -168,10 +168,6 @@ class Message:
     """The payload, as the other side sent it: text or bytes."""
 
 
-NatBehaviour = Literal["endpoint-independent", "address-dependent", "address-and-port-dependent"]
-"""What a NAT's mapping or filtering depends on (RFC 4787)."""
-
-
 @dataclass(frozen=True)
 class PortAllocation:
     """How a NAT chooses external ports."""
@@ -202,9 +198,9 @@ class NatProfile:
     """Our IPv6 endpoint as the internet sees it."""
     translated: bool | None
     """Whether a NAT translates our IPv4 address."""
-    mapping: NatBehaviour | None
-    """Which destinations share one external endpoint (IPv4)."""
-    filtering: NatBehaviour | None
+    mapping: Literal["endpoint-independent", "address-dependent", "address-and-port-dependent"] | None
+    """Which destinations share one external endpoint (IPv4, RFC 4787)."""
+    filtering: Literal["endpoint-independent", "address-dependent", "address-and-port-dependent"] | None
     """Who may send to an external endpoint (IPv4)."""
     allocation: PortAllocation | None
     """How external ports are chosen (IPv4)."""
@@ -214,7 +210,7 @@ class NatProfile:
     """At least so long an idle UDP mapping lives, in milliseconds."""
     udp_blocked: bool
     """Whether UDP does not get out at all while TCP does."""
-    filtering_v6: NatBehaviour | None
+    filtering_v6: Literal["endpoint-independent", "address-dependent", "address-and-port-dependent"] | None
     """Filtering of a stateful firewall in front of our IPv6 address."""
     router_external: str | None
     """External address that the nearest router reports."""
