@@ -199,7 +199,7 @@ class NatProfile:
     translated: bool | None
     """Whether a NAT translates our IPv4 address."""
     mapping: Literal["endpoint-independent", "address-dependent", "address-and-port-dependent"] | None
-    """Which destinations share one external endpoint (IPv4)."""
+    """Which destinations share one external endpoint (IPv4, RFC 4787)."""
     filtering: Literal["endpoint-independent", "address-dependent", "address-and-port-dependent"] | None
     """Who may send to an external endpoint (IPv4)."""
     allocation: PortAllocation | None
