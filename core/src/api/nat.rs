@@ -56,8 +56,8 @@ pub fn detect_nat_type(options: NatOptions) -> Task<NatProfile> {
     })
 }
 
-/// This machine's public addresses: what the router says (PCP, NAT-PMP), else STUN servers, else its interfaces. What cannot be found out is `None`, not an error. Takes at
-/// most `timeout`. Dropping the task cancels it.
+/// This machine's public addresses: what the router says (PCP, NAT-PMP), else STUN servers, else its interfaces. What
+/// cannot be found out is `None`, not an error. Takes at most `timeout`. Dropping the task cancels it.
 ///
 /// Errors: `InvalidArgument` for a bad server.
 pub fn discover_public_ips(options: NatOptions) -> Task<PublicIps> {
