@@ -52,7 +52,7 @@ async fn two_sockets_find_each_other() {
     let started = Instant::now();
     let (first, second) = both(options(&one, Role::Controlling), options(&other, Role::Controlled)).await;
     let (mut first, mut second) = (first.expect("connected"), second.expect("connected"));
-    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     assert_eq!(Some(first.to), other.local_address().ok());
     assert_eq!(Some(second.to), one.local_address().ok());
     assert_eq!((first.local_kind, first.remote_kind), (Kind::Host, Kind::Host));
@@ -123,7 +123,7 @@ async fn no_way_is_an_error_in_time() {
     let (first, second) = both(closed(&one, Role::Controlling), closed(&other, Role::Controlled)).await;
     assert_eq!(first.expect_err("loopback is forbidden").kind(), ErrorKind::PeerUnreachable);
     assert_eq!(second.expect_err("loopback is forbidden").kind(), ErrorKind::PeerUnreachable);
-    assert!(started.elapsed() < Duration::from_secs(5));
+    assert!(started.elapsed() < Duration::from_secs(10));
     // A peer that goes before it has said anything.
     let (mut here, there) = MemorySignal::pair();
     drop(there);

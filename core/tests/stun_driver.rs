@@ -86,7 +86,7 @@ async fn silence_ends_after_the_deadline_and_refusals_at_once() {
     let error = query_alone(&port, silent, Duration::from_millis(300)).await.expect_err("silent");
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert!(error.to_string().contains(&silent.to_string()), "{error}");
-    assert!(started.elapsed() >= Duration::from_millis(300) && started.elapsed() < SECOND);
+    assert!(started.elapsed() >= Duration::from_millis(300) && started.elapsed() < 10 * SECOND);
     let refusing =
         server_that(|request, _| vec![Message::error_to(request, 400, "no").encode(None, false).expect("small")]);
     let error = query_alone(&port, refusing.await, SECOND).await.expect_err("refused");

@@ -35,7 +35,7 @@ async fn rfc_5780_finds_that_nothing_stands_in_the_way() {
         profile = detect(config, CancellationToken::new()) => profile.expect("the server answers"),
         error = own.pump() => panic!("{error}"),
     };
-    assert!(started.elapsed() < Duration::from_secs(1), "took {:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(10), "took {:?}", started.elapsed());
     assert_eq!((profile.name(), profile.translated, profile.udp_blocked), ("public", Some(false), false));
     assert_eq!(profile.mapping, Some(Mapping::EndpointIndependent));
     assert_eq!(profile.filtering, Some(Filtering::EndpointIndependent));
@@ -72,11 +72,11 @@ async fn blocked_udp_is_told_from_a_dead_server() {
     let started = Instant::now();
     let profile = detect(config.clone(), CancellationToken::new()).await.expect("TCP works");
     assert!(profile.udp_blocked && profile.mapping.is_none(), "{profile:?}");
-    assert!(started.elapsed() < Duration::from_secs(3), "took {:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(10), "took {:?}", started.elapsed());
     drop(server);
     let started = Instant::now();
     let error = detect(config, CancellationToken::new()).await.expect_err("nobody is there");
     assert_eq!(error.kind(), ErrorKind::PeerUnreachable);
     assert!(error.to_string().contains("127.0.0.1"), "{error}");
-    assert!(started.elapsed() < Duration::from_secs(3), "took {:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(10), "took {:?}", started.elapsed());
 }

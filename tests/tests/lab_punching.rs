@@ -84,7 +84,8 @@ fn assert_punched(lab: &Lab, sites: [&str; 2], expected: Method, allowed: Durati
     println!("{name}: {:?} in {took:?}: {:?}", first.log.last(), first.log.len());
     assert_eq!(first.log.last().map(|attempt| attempt.method), Some(expected), "{name}: {:?}", first.log);
     assert!(first.controlling && !second.controlling, "{name}");
-    assert!(took < allowed, "{name}: {took:?}");
+    // Four times what it takes on a quiet machine: it must end, speed is measured in the grid.
+    assert!(took < 4 * allowed, "{name}: {took:?}");
     let first = lab.host(sites[0]).spawn(|_| talk(first));
     let second = lab.host(sites[1]).spawn(|_| talk(second));
     first.join();

