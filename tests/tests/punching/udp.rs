@@ -72,7 +72,8 @@ async fn after_a_failed_round_the_method_changes() {
     let methods: Vec<Method> = first.log.iter().map(|attempt| attempt.method).collect();
     assert_eq!(methods, [Method::Plain, Method::Fresh]);
     assert!(one.history.failed(Method::Plain) && !one.history.failed(Method::Fresh));
-    assert!(reason(&first.log[0]).contains("no packet"));
+    // Whoever notices first ends the round; the other one only hears so.
+    assert!([&first, &second].iter().any(|peer| reason(&peer.log[0]).contains("no packet")), "{first:?} {second:?}");
 }
 
 #[tokio::test]
