@@ -9,13 +9,37 @@ use dig_nat_core::api::{
 };
 
 use crate::argument;
-use crate::edge::edge;
+use crate::edge::{Failure, edge};
 use crate::error::{DigNatError, DigNatStatus};
 use crate::handles;
 use crate::options::{self, DigNatMappingOptions, DigNatNatOptions};
 use crate::result::Record;
 use crate::runtime::DigNatRuntime;
 use crate::task::{Callbacks, DigNatDoneFn, DigNatTask, Operation, start};
+
+/// Starts an operation that needs nothing but a runtime. `prepare` reads the arguments; what it gives makes the operation,
+/// inside the runtime.
+///
+/// # Safety
+/// The pointers are those of an exported function, as its documentation wants them.
+unsafe fn begin<F: FnOnce() -> Operation>(
+    runtime: *const DigNatRuntime,
+    done: DigNatDoneFn,
+    user: *mut c_void,
+    task: *mut *mut DigNatTask,
+    error: *mut *mut DigNatError,
+    prepare: impl FnOnce() -> Result<F, Failure>,
+) -> DigNatStatus {
+    // SAFETY: by contract.
+    unsafe {
+        edge(error, || {
+            argument::clear(task);
+            let runtime = handles::get(runtime)?;
+            let operation = prepare()?;
+            start(&runtime, Callbacks::new(done, None, user), task, |_| operation())
+        })
+    }
+}
 
 /// Time for the router's answers when none is given.
 const ROUTER_TIMEOUT_MS: u32 = 5_000;
@@ -37,13 +61,9 @@ pub unsafe extern "C" fn dig_nat_detect_nat_type(
 ) -> DigNatStatus {
     // SAFETY: pointers as documented.
     unsafe {
-        edge(error, || {
-            argument::clear(task);
-            let runtime = handles::get(runtime)?;
+        begin(runtime, done, user, task, error, || {
             let options = options::nat(options)?;
-            start(&runtime, Callbacks::new(done, None, user), task, |_| {
-                Operation::task(detect_nat_type(options), Record::nat)
-            })
+            Ok(move || Operation::task(detect_nat_type(options), Record::nat))
         })
     }
 }
@@ -61,13 +81,9 @@ pub unsafe extern "C" fn dig_nat_discover_public_ips(
 ) -> DigNatStatus {
     // SAFETY: pointers as documented.
     unsafe {
-        edge(error, || {
-            argument::clear(task);
-            let runtime = handles::get(runtime)?;
+        begin(runtime, done, user, task, error, || {
             let options = options::nat(options)?;
-            start(&runtime, Callbacks::new(done, None, user), task, |_| {
-                Operation::task(discover_public_ips(options), |found| Record::public_ips(&found))
-            })
+            Ok(move || Operation::task(discover_public_ips(options), |found| Record::public_ips(&found)))
         })
     }
 }
@@ -86,13 +102,9 @@ pub unsafe extern "C" fn dig_nat_create_upnp_mapping(
 ) -> DigNatStatus {
     // SAFETY: pointers as documented.
     unsafe {
-        edge(error, || {
-            argument::clear(task);
-            let runtime = handles::get(runtime)?;
+        begin(runtime, done, user, task, error, || {
             let options = options::mapping(options)?;
-            start(&runtime, Callbacks::new(done, None, user), task, |_| {
-                Operation::task(create_upnp_mapping(options), |mapping| Record::port_mapping(&mapping))
-            })
+            Ok(move || Operation::task(create_upnp_mapping(options), |mapping| Record::port_mapping(&mapping)))
         })
     }
 }
@@ -110,13 +122,9 @@ pub unsafe extern "C" fn dig_nat_delete_upnp_mapping(
 ) -> DigNatStatus {
     // SAFETY: pointers as documented.
     unsafe {
-        edge(error, || {
-            argument::clear(task);
-            let runtime = handles::get(runtime)?;
+        begin(runtime, done, user, task, error, || {
             let options = options::mapping(options)?;
-            start(&runtime, Callbacks::new(done, None, user), task, |_| {
-                Operation::task(delete_upnp_mapping(options), Record::flag)
-            })
+            Ok(move || Operation::task(delete_upnp_mapping(options), Record::flag))
         })
     }
 }
@@ -134,11 +142,9 @@ pub unsafe extern "C" fn dig_nat_external_address_upnp(
 ) -> DigNatStatus {
     // SAFETY: pointers as documented.
     unsafe {
-        edge(error, || {
-            argument::clear(task);
-            let runtime = handles::get(runtime)?;
+        begin(runtime, done, user, task, error, || {
             let timeout_ms = if timeout_ms == 0 { ROUTER_TIMEOUT_MS } else { timeout_ms };
-            start(&runtime, Callbacks::new(done, None, user), task, |_| {
+            Ok(move || {
                 let task = external_address_upnp(Duration::from_millis(timeout_ms.into()));
                 Operation::task(task, |found| {
                     found.map_or_else(Record::nothing, |address| Record::text(&address.to_string()))
