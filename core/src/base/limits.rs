@@ -178,6 +178,8 @@ pub const FABRIC_COMMAND_TIMEOUT: Duration = Duration::from_secs(5);
 pub const QUIC_AFTER_REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
 /// Connections the system holds for us before we accept them; a swarm that starts at once is not refused.
 pub const LISTEN_BACKLOG: u32 = 1024;
+/// Paths made elsewhere that wait for a transport to take them: a moment each, a few per peer being met.
+pub const MAX_WAITING_PATHS: usize = 64;
 /// Datagrams that open our NAT for a QUIC connection the peer makes: enough that a few may be lost.
 pub const QUIC_OPENING_DATAGRAMS: usize = 20;
 /// Pause between them: shorter than any NAT's patience, and together with their number as long as a slow handshake.

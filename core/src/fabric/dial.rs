@@ -73,19 +73,18 @@ pub async fn adopt(inner: &Inner, path: Path, peer: libp2p::PeerId, controlling:
     if inner.table.is_banned(&peer) {
         return Err(unusable("the peer is banned".into()));
     }
-    let ticket = inner.paths.put(path).map_err(|cause| unusable(format!("the path is not connected: {cause}")))?;
+    let (address, _held) =
+        inner.paths.put(path).map_err(|cause| unusable(format!("the path cannot be used: {cause}")))?;
     let kind = DialKind::Adopt { controlling };
-    let (place, number) = paths::ticket(&ticket);
+    let (place, _) = paths::ticket(&address);
     // The controlling side may be so fast that its connection is accepted before the driver hears that we wait for it.
     let accepted = async {
         if controlling { std::future::pending().await } else { accepted_from(inner, &name, &place.to_string()).await }
     };
     let outcome = tokio::select! {
-        outcome = ask(inner, ticket, Some(peer), kind) => outcome,
+        outcome = ask(inner, address, Some(peer), kind) => outcome,
         link = accepted => Ok(link),
     };
-    // Normally the transport has taken it; a refused dial must not keep the socket open.
-    number.map(|number| inner.paths.take(number));
     outcome.map_err(|failure| unusable(format!("{place}: {failure}")))
 }
 

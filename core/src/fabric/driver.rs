@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::failure::{Failure, failure, is_io};
+use super::guard::Guard;
 use super::paths::Paths;
 use super::quic::Quic;
 use super::table::Table;
@@ -84,6 +85,7 @@ pub enum DialKind {
 
 #[derive(NetworkBehaviour)]
 struct Behaviour {
+    guard: Guard,
     limits: connection_limits::Behaviour,
     ping: ping::Behaviour,
     identify: identify::Behaviour,
@@ -188,6 +190,7 @@ impl Driver {
             .with_agent_version(format!("dig-nat-tools/{}", env!("CARGO_PKG_VERSION")))
             .with_cache_size(0);
         let behaviour = Behaviour {
+            guard: Guard::new(Arc::clone(&table)),
             limits: connection_limits::Behaviour::new(allowed),
             ping: ping::Behaviour::default(),
             identify: identify::Behaviour::new(about),
@@ -324,6 +327,11 @@ impl Driver {
                     None => DialOpts::unknown_peer_id().address(address.clone()).build(),
                 };
                 let connection = options.connection_id();
+                let guard = &mut self.swarm.behaviour_mut().guard;
+                guard.permit(connection);
+                if address::is_relayed(&address) {
+                    guard.permit_relay(&address);
+                }
                 match self.swarm.dial(options) {
                     Ok(()) => {
                         self.dials.insert(connection, PendingDial { address, peer, kind, replies: vec![reply] });
@@ -339,6 +347,7 @@ impl Driver {
                     let _ = reply.send(Err(Error::new(ErrorKind::LimitReached, full)));
                     return;
                 }
+                self.swarm.behaviour_mut().guard.permit_relay(&address);
                 match self.swarm.listen_on(address.clone()) {
                     Ok(id) => {
                         self.places.insert(id, Place { relay: address, reply: Some(reply) });
@@ -403,8 +412,13 @@ impl Driver {
                     if let Some((reply, relay)) = first {
                         let ours = relay.with(Protocol::P2p(*self.swarm.local_peer_id()));
                         self.table.set_listening(&ours, true);
-                        // Whoever gave up releases the place.
-                        let _ = reply.send(Ok(ours));
+                        if reply.send(Ok(ours.clone())).is_err() {
+                            // Whoever asked for the place has given up.
+                            self.table.set_listening(&ours, false);
+                            self.places.remove(&listener_id);
+                            self.swarm.remove_listener(listener_id);
+                            return;
+                        }
                     }
                 } else {
                     self.listeners.insert(listener_id, true);
@@ -484,8 +498,8 @@ impl Driver {
         let fits = |other: &Link| {
             other.peer == link.peer
                 && other.id != link.id
-                // A direct link is never given up for a relayed one.
-                && (link.relayed || !other.relayed)
+                // Neither replaces the other: who dials a relay means it, and a direct link is never given up for one.
+                && link.relayed == other.relayed
                 && reuse.is_none_or(|transport| other.transport == transport)
         };
         let Some(existing) = self.table.best_link(fits) else {

@@ -13,6 +13,7 @@ mod buffered;
 mod dial;
 mod driver;
 mod failure;
+mod guard;
 mod identity;
 mod listen;
 pub mod meet;
@@ -270,7 +271,7 @@ impl Fabric {
         let ended = done.clone().drop_guard();
         let stopped = stop.clone();
         tokio::spawn(async move {
-            driver.run(queue, stopped).await;
+            Box::pin(driver.run(queue, stopped)).await;
             drop(ended);
         });
         let local = key.public().to_peer_id();

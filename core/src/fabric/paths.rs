@@ -10,6 +10,7 @@ use libp2p::multiaddr::Protocol;
 use tokio::net::TcpStream;
 
 use super::address;
+use crate::base::limits;
 use crate::net::udp::UdpPort;
 
 /// A path to a peer that was made without the fabric; nothing on it is authenticated yet.
@@ -61,16 +62,19 @@ impl Paths {
     }
 
     /// Keeps a path until a transport is told to dial the address that this gives: the real one, and a ticket.
-    pub fn put(&self, path: Path) -> std::io::Result<Multiaddr> {
+    pub fn put(&self, path: Path) -> std::io::Result<(Multiaddr, Ticket<'_>)> {
         let address = match &path {
             Path::Tcp(stream) => address::tcp(stream.peer_addr()?),
             Path::Udp { remote, .. } => address::quic(*remote),
         };
         let mut waiting = locked(&self.waiting);
+        if waiting.paths.len() >= limits::MAX_WAITING_PATHS {
+            return Err(std::io::Error::other("too many paths wait to become links"));
+        }
         waiting.last += 1;
-        let ticket = waiting.last;
-        waiting.paths.insert(ticket, path);
-        Ok(address.with(Protocol::Memory(ticket)))
+        let number = waiting.last;
+        waiting.paths.insert(number, path);
+        Ok((address.with(Protocol::Memory(number)), Ticket { paths: self, number }))
     }
 
     /// Takes the path of a ticket away.
@@ -82,6 +86,19 @@ impl Paths {
     pub fn clear(&self) {
         locked(&self.ports).clear();
         locked(&self.waiting).paths.clear();
+    }
+}
+
+/// Holds a path's place. A path that no transport took when this is dropped is closed.
+#[must_use = "dropping it closes the path"]
+pub struct Ticket<'a> {
+    paths: &'a Paths,
+    number: u64,
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        self.paths.take(self.number);
     }
 }
 
@@ -110,14 +127,28 @@ mod tests {
         let paths = Paths::default();
         let port = UdpPort::bind("127.0.0.1:0".parse().expect("valid")).expect("free port");
         let remote = "127.0.0.1:9".parse().expect("valid");
-        let address = paths.put(Path::Udp { port, remote }).expect("has an address");
+        let (address, held) = paths.put(Path::Udp { port, remote }).expect("has an address");
         let dialled = address.clone().with(Protocol::P2p(libp2p::PeerId::random()));
         for address in [address, dialled] {
             let (rest, ticket) = ticket(&address);
             assert_eq!((rest.to_string().as_str(), ticket), ("/ip4/127.0.0.1/udp/9/quic-v1", Some(1)));
         }
         assert!(paths.take(1).is_some() && paths.take(1).is_none());
+        drop(held);
         let plain: Multiaddr = "/ip4/127.0.0.1/tcp/9".parse().expect("valid");
         assert_eq!(ticket(&plain), (plain.clone(), None));
+    }
+
+    #[tokio::test]
+    async fn untaken_paths_are_closed_and_bounded() {
+        let paths = Paths::default();
+        let path = || Path::Udp {
+            port: UdpPort::bind("127.0.0.1:0".parse().expect("valid")).expect("free port"),
+            remote: "127.0.0.1:9".parse().expect("valid"),
+        };
+        let held: Vec<_> = (0..limits::MAX_WAITING_PATHS).map(|_| paths.put(path()).expect("room")).collect();
+        assert!(paths.put(path()).is_err());
+        drop(held);
+        assert!(locked(&paths.waiting).paths.is_empty());
     }
 }

@@ -1,4 +1,5 @@
-//! The clock that machines are told: microseconds since the driver's start.
+//! The clock that machines are told: microseconds since their driver's start. Not here: the machines' own view of time
+//! (`base::time`).
 
 use std::time::Instant;
 
@@ -15,15 +16,20 @@ impl Clock {
     }
 
     /// Time since the start.
-    pub fn now(&self) -> Time {
+    pub fn now(self) -> Time {
         Time::from_micros(u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX))
     }
 
     /// The moment as the runtime's timers want it; `None` stays never.
-    pub fn deadline(&self, time: Option<Time>) -> Option<tokio::time::Instant> {
+    pub fn deadline(self, time: Option<Time>) -> Option<tokio::time::Instant> {
         time.filter(|time| *time != Time::NEVER)
             .and_then(|time| self.0.checked_add(time.since(Time::ZERO)))
             .map(tokio::time::Instant::from_std)
+    }
+
+    /// Waits for the moment; forever without one. Cancel safe.
+    pub async fn sleep_until(self, time: Option<Time>) {
+        sleep_until(self.deadline(time)).await;
     }
 }
 

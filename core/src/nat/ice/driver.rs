@@ -16,8 +16,9 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::limits;
 use crate::nat::policy::Policy;
 use crate::nat::signal::Signal;
-use crate::nat::stun::driver::{Clock, query};
+use crate::nat::stun::driver::query;
 use crate::nat::turn::driver::{Relayed, TurnConfig, allocate};
+use crate::net::clock::Clock;
 use crate::net::udp::{Route, UdpPort};
 
 /// A port to gather on. Something else drives it meanwhile: a QUIC endpoint, or [`UdpPort::pump`].

@@ -1,8 +1,10 @@
 //! Whether the outside can be expected to reach a mapping, judged by the address it has. Not here: trying it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use serde::Serialize;
+
+use crate::nat::policy;
 
 /// What the external address of a mapping tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -31,36 +33,15 @@ pub fn judge(external: IpAddr, seen: Option<IpAddr>) -> Reach {
     }
 }
 
-/// Whether an address can belong to one host of the public internet (the special-purpose registries of RFC 6890).
+/// Whether an address can belong to one host of the public internet, by the table of [`policy`]. IPv6 addresses that only
+/// stand for an IPv4 one do not: what a router maps there is not what others would reach.
 pub fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => is_public_v4(v4),
-        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or_else(|| is_public_v6(v6), is_public_v4),
-    }
-}
-
-fn is_public_v4(address: Ipv4Addr) -> bool {
-    let [a, b, c, _] = address.octets();
-    let special = match (a, b, c) {
-        (0 | 10 | 127 | 224.., ..)              // this network, private, loopback, multicast and reserved
-        | (100, 64..=127, _)                    // shared by carrier NATs
-        | (169, 254, _)                         // link-local
-        | (172, 16..=31, _) | (192, 168, _)     // private
-        | (192, 0, 0 | 2)                       // protocol assignments, documentation
-        | (192, 88, 99)                         // former 6to4 relays
-        | (198, 18..=19, _)                     // benchmarks
-        | (198, 51, 100) | (203, 0, 113) => true, // documentation
-        _ => false,
+    let address = address.to_canonical();
+    let stands_for_v4 = match address {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(v6) => matches!(v6.segments(), [0x64, 0xff9b, ..] | [0x2001, 0, ..] | [0x2002, ..]),
     };
-    !special
-}
-
-fn is_public_v6(address: Ipv6Addr) -> bool {
-    let [a, b, ..] = address.segments();
-    // Global unicast is 2000::/3; within it: documentation, benchmarks, ORCHID, Teredo and other protocol assignments.
-    let global = a & 0xe000 == 0x2000;
-    let special = (a == 0x2001 && (b == 0xdb8 || b < 0x200)) || (a == 0x3fff && b < 0x1000) || a == 0x2002;
-    global && !special
+    !stands_for_v4 && policy::judge(address).is_ok()
 }
 
 #[cfg(test)]

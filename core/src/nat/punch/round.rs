@@ -1,7 +1,7 @@
 //! What one round does on one side: which of the peer's endpoints are probed, in which order, from how many sockets.
 //! Pure. Not here: choosing the method (`plan`), and the probing itself (`udp`, `tcp`).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::message::{Endpoint, NatSummary, Proposal, Transport};
@@ -10,6 +10,7 @@ use super::prediction::{self, Forecast};
 use super::udp::{Mode, Pair};
 use super::{Method, Side};
 use crate::base::limits;
+use crate::nat::policy::{self, Refusal};
 use crate::nat::profile::PortAllocation;
 
 /// What one side knows about a side.
@@ -44,28 +45,16 @@ impl Half {
     }
 }
 
-/// Whether an address that a remote party named may be sent to: nothing on this machine or link, no groups, no
-/// metadata services; private ones only with `local`, when both are known to share a network.
+/// Whether an address that a remote party named may be sent to: nothing on this link, no groups, no metadata services;
+/// private ones and this machine's only with `local`, when both are known to share a network. Test networks count as
+/// public.
 pub fn may_probe(address: SocketAddr, local: bool) -> bool {
-    if address.port() == 0 {
-        return false;
-    }
-    match address.ip() {
-        IpAddr::V4(ip) => {
-            let [a, b, ..] = ip.octets();
-            let never = ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast() || ip.is_link_local() || a == 0;
-            // Carrier NAT (RFC 6598) is private for this purpose.
-            let private = ip.is_private() || ip.is_loopback() || (a == 100 && b & 0xc0 == 64);
-            !never && a < 240 && (local || !private)
+    address.port() != 0
+        && match policy::judge(address.ip()) {
+            Ok(()) | Err(Refusal::Documentation | Refusal::Benchmark) => true,
+            Err(Refusal::Private | Refusal::SharedNat | Refusal::Loopback) => local,
+            Err(_) => false,
         }
-        IpAddr::V6(ip) => {
-            if let Some(mapped) = ip.to_ipv4_mapped() {
-                return may_probe(SocketAddr::new(mapped.into(), address.port()), local);
-            }
-            let never = ip.is_unspecified() || ip.is_multicast() || ip.is_unicast_link_local();
-            !never && (local || !(ip.is_unique_local() || ip.is_loopback()))
-        }
-    }
 }
 
 /// What the UDP machine of `side` does in this round. `v4` and `v6` are the indices of the sockets to use, for birthday

@@ -4,6 +4,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::nat::policy::{self, Refusal};
+
 /// How far an address reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scope {
@@ -14,8 +16,8 @@ enum Scope {
 }
 
 /// Whether `server` may lead us to `target`: addresses of the internet always, others only if the server's own is of
-/// the same scope (a server in the local network may name its neighbour). Link-local targets, which include the
-/// metadata services of clouds, only for link-local servers. Never port 0, another family, multicast or broadcast.
+/// the same scope (a server in the local network may name its neighbour). Never port 0, another family, multicast,
+/// broadcast, or a cloud's metadata service.
 pub fn is_allowed(server: IpAddr, target: SocketAddr) -> bool {
     let (server, ip) = (server.to_canonical(), target.ip().to_canonical());
     if target.port() == 0 || server.is_ipv4() != ip.is_ipv4() {
@@ -28,37 +30,14 @@ pub fn is_allowed(server: IpAddr, target: SocketAddr) -> bool {
     }
 }
 
-/// `None` for what is no address of one host.
+/// `None` for what is no address of one host, or none that a server may name. Test networks count as the internet.
 fn scope(ip: IpAddr) -> Option<Scope> {
-    if ip.is_unspecified() || ip.is_multicast() {
-        return None;
-    }
-    if ip.is_loopback() {
-        return Some(Scope::Loopback);
-    }
-    match ip {
-        IpAddr::V4(ip) => {
-            let [first, second, ..] = ip.octets();
-            if ip.is_broadcast() || first == 0 || first >= 240 {
-                None
-            } else if ip.is_link_local() {
-                Some(Scope::LinkLocal)
-            } else if ip.is_private() || (first == 100 && second & 0xc0 == 64) {
-                Some(Scope::Private)
-            } else {
-                Some(Scope::Global)
-            }
-        }
-        IpAddr::V6(ip) => {
-            let first = ip.segments()[0];
-            if first & 0xffc0 == 0xfe80 {
-                Some(Scope::LinkLocal)
-            } else if first & 0xfe00 == 0xfc00 || first & 0xffc0 == 0xfec0 {
-                Some(Scope::Private)
-            } else {
-                Some(Scope::Global)
-            }
-        }
+    match policy::judge(ip) {
+        Ok(()) | Err(Refusal::Documentation | Refusal::Benchmark) => Some(Scope::Global),
+        Err(Refusal::Private | Refusal::SharedNat) => Some(Scope::Private),
+        Err(Refusal::Loopback) => Some(Scope::Loopback),
+        Err(Refusal::LinkLocal) => Some(Scope::LinkLocal),
+        Err(_) => None,
     }
 }
 

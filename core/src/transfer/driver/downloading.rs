@@ -10,7 +10,6 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::candidates::{Candidates, next_candidate};
-use super::clock::sleep_until;
 use super::library::Entry;
 use super::limiter::Limiter;
 use super::order::{Engine, Order, Outcome, Record};
@@ -22,6 +21,7 @@ use crate::base::limits;
 use crate::content::description::Description;
 use crate::discovery::source::{Candidate, SourceKind};
 use crate::fabric::{FabricEvent, FabricEvents, Link, check_target};
+use crate::net::clock::sleep_until;
 use crate::store::names;
 use crate::store::part_file::PartFile;
 use crate::transfer::download::{CheckId, Download, DownloadConfig, Input, Output, SourceId};

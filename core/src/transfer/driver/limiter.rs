@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use super::clock::Clock;
 use crate::base::ids::PeerId;
 use crate::base::limits;
+use crate::net::clock::Clock;
 use crate::transfer::bucket::TokenBucket;
 
 /// Paces one direction. A rate of 0 is no limit.

@@ -9,7 +9,6 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::clock::Clock;
 use super::library::Library;
 use super::limiter::Limiter;
 use super::serving::Server;
@@ -19,6 +18,7 @@ use crate::base::ids::ContentKey;
 use crate::content::description::Description;
 use crate::discovery::manager::{EventSink, PeerDiscovery};
 use crate::fabric::Fabric;
+use crate::net::clock::Clock;
 
 /// Called with the state of a download: first and last state always, at most 20 times a second in between, in order,
 /// the last one before the download's result is delivered. Must not block.

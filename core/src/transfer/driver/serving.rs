@@ -14,7 +14,6 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::clock::{Clock, sleep_until};
 use super::frames::{self, read_from_client};
 use super::library::{Entry, Library, OpenEntry};
 use super::limiter::Limiter;
@@ -25,6 +24,7 @@ use crate::base::ids::{ContentKey, PeerId};
 use crate::base::limits;
 use crate::discovery::manager::EventSink;
 use crate::fabric::{Incoming, Stream};
+use crate::net::clock::{Clock, sleep_until};
 use crate::transfer::choker::{Choker, Input as ChokerInput, Output as ChokerOutput};
 use crate::transfer::serve::{Output, ServeSession};
 use crate::wire::transfer::{GoneReason, Span, encode_data_header};

@@ -28,7 +28,6 @@ use super::udp::{Config, Mode, Pair};
 use super::{Method, SessionId, SessionKey, Side};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::limits;
-use crate::base::time::Time;
 use crate::nat::signal::Signal;
 use crate::net::tcp::TcpPort;
 use crate::net::udp::UdpPort;
@@ -203,26 +202,4 @@ fn without_signalling(key: Option<&SessionKey>) -> (SessionId, SessionKey) {
     let key = key.cloned().unwrap_or_else(|| SessionKey(Sha256::digest(b"/dig/punch/1 without key").into()));
     let digest = Sha256::digest([&b"/dig/punch/1 session\0"[..], &key.0].concat());
     (SessionId(digest[..16].try_into().expect("half of a digest")), key)
-}
-
-/// The machines' clock: microseconds since its start.
-#[derive(Clone, Copy, Debug)]
-struct Clock(Instant);
-
-impl Clock {
-    fn start() -> Self {
-        Self(Instant::now())
-    }
-
-    fn now(&self) -> Time {
-        Time::from_micros(u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX))
-    }
-
-    /// Waits until the moment, or forever.
-    async fn sleep_until(&self, time: Option<Time>) {
-        match time.and_then(|time| self.0.checked_add(time.since(Time::ZERO))) {
-            Some(moment) => tokio::time::sleep_until(moment.into()).await,
-            None => std::future::pending().await,
-        }
-    }
 }

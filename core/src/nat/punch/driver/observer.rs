@@ -9,13 +9,13 @@ use futures::future::BoxFuture;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::Clock;
 use crate::base::limits;
 use crate::base::random::Jitter;
 use crate::base::time::Time;
 use crate::nat::punch::prediction::Observation;
 use crate::nat::stun::message::HEADER_BYTES;
 use crate::nat::stun::{Class, Message, Method, TransactionId, decode, driver};
+use crate::net::clock::Clock;
 use crate::net::tcp::TcpPort;
 use crate::net::udp::{UdpPort, is_stun};
 

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::session::{Cost, Rounds, Start};
-use super::{Clock, LocalPort, Observer};
+use super::{LocalPort, Observer};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::limits;
 use crate::base::random::Jitter;
@@ -20,6 +20,7 @@ use crate::nat::punch::probe::{Codec, Packet};
 use crate::nat::punch::round::{self, Half};
 use crate::nat::punch::udp::{Config, Failure, Mode, Output, Pair, Punch};
 use crate::nat::punch::{Method, Side};
+use crate::net::clock::Clock;
 use crate::net::udp::{Datagram, Route, UdpPort};
 
 /// The path that a round found.

@@ -13,8 +13,8 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio_util::sync::CancellationToken;
 
+use super::Observer;
 use super::session::{Cost, Rounds, Start};
-use super::{Clock, Observer};
 use crate::base::error::Result;
 use crate::base::limits;
 use crate::nat::profile::Mapping;
@@ -25,6 +25,7 @@ use crate::nat::punch::prediction::{self, Forecast};
 use crate::nat::punch::round::{self, Half};
 use crate::nat::punch::tcp::{Failure, Id, Input, Output, Refusal, TcpPunch};
 use crate::nat::punch::{Method, Side};
+use crate::net::clock::Clock;
 use crate::net::tcp::TcpPort;
 
 /// The connection that a round found.

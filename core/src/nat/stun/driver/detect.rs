@@ -2,7 +2,7 @@
 //! what they mean (`behaviour`).
 
 use std::collections::HashSet;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Clock, lookup, tcp};
+use super::{lookup, tcp};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::limits;
 use crate::base::random::Jitter;
@@ -19,6 +19,8 @@ use crate::base::time::Time;
 use crate::nat::profile::NatProfile;
 use crate::nat::stun::behaviour::{Discovery, FILTER_SOCKETS, Findings, Output, Plan, SERIES_SOCKETS, profile};
 use crate::nat::stun::server::StunServer;
+use crate::net::clock::Clock;
+use crate::net::interfaces::source_towards;
 use crate::net::udp::UdpPort;
 
 /// What to ask, and with what.
@@ -88,7 +90,7 @@ async fn examine(
     own: Option<Arc<UdpPort>>,
     total: Duration,
 ) -> Result<Option<Findings>> {
-    let Some(source) = servers.iter().flatten().find_map(source_towards) else { return Ok(None) };
+    let Some(source) = servers.iter().flatten().find_map(|server| source_towards(*server)) else { return Ok(None) };
     let mut sockets = Sockets::open(source, own)?;
     let clock = Clock::start();
     let plan = Plan { servers, sockets: sockets.addresses.clone(), mains: sockets.mains, total };
@@ -115,13 +117,6 @@ async fn examine(
     }
 }
 
-/// The address that the system sends from towards a server, with any port.
-fn source_towards(server: &SocketAddr) -> Option<SocketAddr> {
-    let socket = UdpSocket::bind(unspecified(server.is_ipv4())).ok()?;
-    socket.connect(server).ok()?;
-    socket.local_addr().ok()
-}
-
 /// The sockets of one discovery, each read by a task that ends with this object.
 struct Sockets {
     ports: Vec<Arc<UdpPort>>,
@@ -135,7 +130,7 @@ struct Sockets {
 }
 
 impl Sockets {
-    fn open(source: SocketAddr, own: Option<Arc<UdpPort>>) -> Result<Self> {
+    fn open(source: IpAddr, own: Option<Arc<UdpPort>>) -> Result<Self> {
         let fresh = || UdpPort::bind(unspecified(source.is_ipv4()));
         let mut ports = vec![fresh()?];
         let own_index = own.as_ref().map(|_| ports.len());
@@ -150,7 +145,7 @@ impl Sockets {
         let mut addresses = Vec::new();
         for (index, port) in ports.iter().enumerate() {
             let local = port.local_address().map_err(|cause| Error::io("NAT detection: local address", cause))?;
-            addresses.push(SocketAddr::new(source.ip(), local.port()));
+            addresses.push(SocketAddr::new(source, local.port()));
             let is_own = own_index == Some(index);
             let mut route = if is_own {
                 let wanted = Arc::clone(&own_requests);

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Clock, detect};
+use super::detect;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::random::Jitter;
 use crate::nat::stun::behaviour::lifetime::{Lifetime, Output};
+use crate::net::clock::Clock;
 use crate::net::udp::UdpPort;
 
 /// Finds out how long an idle UDP mapping lives, up to `most`, to `precision`. `None` if the server cannot help.

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::attribute::Attribute;
@@ -23,6 +22,7 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::limits;
 use crate::base::random::Jitter;
 use crate::base::time::Time;
+use crate::net::clock::Clock;
 use crate::net::udp::UdpPort;
 
 pub(crate) use detect::unspecified;
@@ -36,30 +36,6 @@ pub struct PublicAddresses {
     pub v4: Option<IpAddr>,
     /// IPv6.
     pub v6: Option<IpAddr>,
-}
-
-/// The machines' clock: it starts when it is made.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Clock(Instant);
-
-impl Clock {
-    pub(crate) fn start() -> Self {
-        Self(Instant::now())
-    }
-
-    pub(crate) fn now(self) -> Time {
-        Time::ZERO + self.0.elapsed()
-    }
-
-    /// Sleeps until a moment; for ever without one.
-    pub(crate) async fn sleep_until(self, moment: Option<Time>) {
-        match moment {
-            Some(moment) if moment != Time::NEVER => {
-                tokio::time::sleep_until(self.0 + moment.since(Time::ZERO)).await;
-            }
-            _ => std::future::pending().await,
-        }
-    }
 }
 
 /// Asks one server for the address it sees exactly this port at. Something else drives the port meanwhile (a QUIC

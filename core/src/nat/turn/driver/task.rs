@@ -9,9 +9,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::transport::Link;
 use crate::base::random::Jitter;
-use crate::nat::stun::driver::Clock;
 use crate::nat::turn::client::{Client, Config, Output};
 use crate::nat::turn::failure::TurnFailure;
+use crate::net::clock::Clock;
 
 /// What callers ask of the task. When the last sender is gone, the allocation is released.
 pub(super) enum Command {
