@@ -8,8 +8,9 @@ use std::fmt::Write;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use dig_nat_core::fabric::meet::{self, MeetConfig};
+use dig_nat_core::fabric::ladder::{Connector, ConnectorConfig};
 use dig_nat_core::fabric::{Fabric, FabricConfig, Link};
+use dig_nat_core::nat::registry::driver::ConnectionRegistry;
 use dig_nat_core::nat::stun::driver::{DetectConfig, detect};
 use dig_nat_core::nat::stun::server::StunServer;
 use dig_nat_tests::lab::{self, Lab, Nat, Place};
@@ -65,9 +66,16 @@ impl Node {
         config.ports = fabric.udp_ports();
         let stop = CancellationToken::new();
         let profile = detect(config, stop.clone()).await.ok();
-        let config = MeetConfig { servers, profile: watch::channel(profile).1 };
-        let meeting = meet::run(fabric.clone(), config, stop.clone());
-        let meeting = tokio::spawn(async move { meeting.await.expect("the only one on this fabric") });
+        let config = ConnectorConfig {
+            stun_servers: servers,
+            profile: watch::channel(profile).1,
+            mappings: watch::channel(Vec::new()).1,
+            turn: None,
+            registry: ConnectionRegistry::in_memory(),
+            ipv6: false,
+        };
+        let connector = Connector::new(fabric.clone(), config, stop.clone());
+        let meeting = tokio::spawn(async move { connector.run().await.expect("the only one on this fabric") });
         Self { fabric, stop, meeting }
     }
 

@@ -21,6 +21,7 @@ use crate::discovery::manager::{DiscoveryConfig, EventSink, PeerDiscovery};
 use crate::discovery::source::{Candidate, SourceKind};
 use crate::fabric::{Fabric, FabricConfig, FabricEvent, FabricEvents, Identity, Incoming, Link, check_target};
 use crate::nat::profile::NatProfile;
+use crate::nat::registry::driver::ConnectionRegistry;
 use crate::net::clock::Clock;
 use crate::store::atomic;
 use crate::store::hash_cache::HashCache;
@@ -190,7 +191,8 @@ impl Node {
         for (candidate, key) in lock(&inner.manual).iter() {
             discovery.add_manual(candidate.clone(), key.as_ref());
         }
-        let reachability = Reachability::start(options, &fabric, &inner.events, &tracker, &stop)?;
+        let registry = self.registry().await?;
+        let reachability = Reachability::start(options, &fabric, &inner.events, &tracker, &stop, registry)?;
         let clock = Clock::start();
         let server = serves.then(|| {
             Arc::new(Server::new(
@@ -284,6 +286,19 @@ impl Node {
             self.warn(&error);
         }
         fresh
+    }
+
+    /// What led to which peer before: kept with the node's other files, or only in memory.
+    async fn registry(&self) -> Result<ConnectionRegistry> {
+        let Some(dir) = self.inner.node.state_dir() else { return Ok(ConnectionRegistry::in_memory()) };
+        let path = dir.join("connections.json");
+        let opening = tokio::task::spawn_blocking(move || ConnectionRegistry::open(&path)).await;
+        let (registry, warning) = opening
+            .map_err(|cause| Error::with_source(ErrorKind::Internal, "open the connection registry", cause))??;
+        if let Some(warning) = warning {
+            self.warn(&Error::new(ErrorKind::InvalidState, warning));
+        }
+        Ok(registry)
     }
 
     pub(crate) fn peer_id(&self) -> Option<PeerId> {

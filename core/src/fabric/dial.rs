@@ -21,6 +21,7 @@ use super::{Inner, Link, Transport};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::ids::PeerId;
 use crate::base::limits;
+use crate::nat::report;
 
 /// Connects to whatever a user named.
 pub async fn dial(inner: &Inner, text: &str, timeout: Duration) -> Result<Link> {
@@ -90,15 +91,71 @@ pub async fn adopt(inner: &Inner, path: Path, peer: libp2p::PeerId, controlling:
 
 /// Waits for an accepted link from a peer at an address.
 async fn accepted_from(inner: &Inner, peer: &PeerId, address: &str) -> Link {
-    let events = inner.events.upgrade().map(|events| events.subscribe());
     let fits = |link: &Link| link.peer == *peer && link.address == address && !link.outbound;
-    let Some(mut events) = events else { return std::future::pending().await };
+    match link_that(inner, fits).await {
+        Some(link) => link,
+        None => std::future::pending().await,
+    }
+}
+
+/// The best link that fits, waited for so long if there is none yet.
+pub async fn wait_for(inner: &Inner, fits: impl Fn(&Link) -> bool, timeout: Duration) -> Option<Link> {
+    tokio::time::timeout(timeout, link_that(inner, fits)).await.ok().flatten()
+}
+
+/// The best link that fits, once there is one; `None` when the fabric ends.
+async fn link_that(inner: &Inner, fits: impl Fn(&Link) -> bool) -> Option<Link> {
+    let mut events = inner.events.upgrade()?.subscribe();
     loop {
-        if let Some(link) = inner.table.best_link(fits) {
-            return link;
+        if let Some(link) = inner.table.best_link(&fits) {
+            return Some(link);
         }
         if matches!(events.recv().await, Err(tokio::sync::broadcast::error::RecvError::Closed)) {
-            return std::future::pending().await;
+            return None;
+        }
+    }
+}
+
+/// Dials exactly these addresses of a peer, the next one when the one before has had its head start or failed. The first
+/// link counts. The reason is that of the last address that failed.
+pub async fn reach(
+    inner: &Inner,
+    peer: &PeerId,
+    addresses: Vec<Multiaddr>,
+    timeout: Duration,
+) -> Result<Link, (report::Failure, String)> {
+    let other = |text: String| (report::Failure::Other, text);
+    let id = address::peer_id(peer).map_err(|error| other(error.full_message()))?;
+    if inner.table.is_banned(&id) {
+        return Err(other("the peer is banned".into()));
+    }
+    let mut last = other("no address can be used".into());
+    let mut waiting: VecDeque<Multiaddr> = addresses.into_iter().take(limits::MAX_DIAL_ADDRESSES).collect();
+    let mut running = FuturesUnordered::new();
+    let mut next_start = Instant::now();
+    let deadline = next_start + timeout;
+    loop {
+        if Instant::now() >= next_start || running.is_empty() {
+            match waiting.pop_front() {
+                Some(at) => {
+                    let kind = DialKind::Connect { reuse: Some(address::transport(&at)) };
+                    running.push(async move { (at.clone(), ask(inner, at, Some(id), kind).await) });
+                    next_start = Instant::now() + limits::DIAL_STAGGER;
+                }
+                None if running.is_empty() => return Err(last),
+                None => {}
+            }
+        }
+        tokio::select! {
+            Some((at, outcome)) = running.next() => match outcome {
+                Ok(link) => return Ok(link),
+                Err(failure) => {
+                    last = (failure.kind(), format!("{at}: {failure}"));
+                    next_start = Instant::now();
+                }
+            },
+            () = sleep_until(next_start), if !waiting.is_empty() => {}
+            () = sleep_until(deadline) => return Err((report::Failure::Timeout, String::new())),
         }
     }
 }

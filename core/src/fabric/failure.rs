@@ -6,6 +6,8 @@ use libp2p::connection_limits;
 use libp2p::core::transport::TransportError;
 use libp2p::swarm::DialError;
 
+use crate::nat::report;
+
 /// Why one address did not lead to a link.
 #[derive(Debug)]
 pub enum Failure {
@@ -13,6 +15,14 @@ pub enum Failure {
     Myself,
     /// The host is there, but nobody listens on the port.
     Refused(String),
+    /// Nothing came back.
+    Silent(String),
+    /// The network has no way there.
+    Unreachable(String),
+    /// Another peer answered.
+    Stranger(String),
+    /// A limit of this node.
+    Limit(String),
     /// Anything else.
     Other(String),
 }
@@ -21,7 +31,26 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Myself => f.write_str("this is the node itself"),
-            Self::Refused(reason) | Self::Other(reason) => f.write_str(reason),
+            Self::Refused(reason)
+            | Self::Silent(reason)
+            | Self::Unreachable(reason)
+            | Self::Stranger(reason)
+            | Self::Limit(reason)
+            | Self::Other(reason) => f.write_str(reason),
+        }
+    }
+}
+
+impl Failure {
+    /// The same in the words of attempt reports.
+    pub const fn kind(&self) -> report::Failure {
+        match self {
+            Self::Refused(_) => report::Failure::Refused,
+            Self::Silent(_) => report::Failure::Timeout,
+            Self::Unreachable(_) => report::Failure::Unreachable,
+            Self::Stranger(_) => report::Failure::WrongPeer,
+            Self::Limit(_) => report::Failure::LimitReached,
+            Self::Myself | Self::Other(_) => report::Failure::Other,
         }
     }
 }
@@ -30,14 +59,23 @@ impl fmt::Display for Failure {
 pub fn failure(error: &DialError) -> Failure {
     match error {
         DialError::LocalPeerId { .. } => Failure::Myself,
-        DialError::WrongPeerId { obtained, .. } => Failure::Other(format!("another peer answered: {obtained}")),
+        DialError::WrongPeerId { obtained, .. } => Failure::Stranger(format!("another peer answered: {obtained}")),
         DialError::Denied { cause } => match cause.downcast_ref::<connection_limits::Exceeded>() {
-            Some(exceeded) => Failure::Other(format!("a limit of this node is reached: {exceeded}")),
+            Some(exceeded) => Failure::Limit(format!("a limit of this node is reached: {exceeded}")),
             None => Failure::Other(root(cause)),
         },
         DialError::Transport(errors) => match errors.first() {
             Some((_, TransportError::Other(cause))) if is_io(cause, std::io::ErrorKind::ConnectionRefused) => {
                 Failure::Refused("connection refused".into())
+            }
+            Some((_, TransportError::Other(cause))) if is_io(cause, std::io::ErrorKind::TimedOut) => {
+                Failure::Silent(root(cause))
+            }
+            Some((_, TransportError::Other(cause)))
+                if is_io(cause, std::io::ErrorKind::NetworkUnreachable)
+                    || is_io(cause, std::io::ErrorKind::HostUnreachable) =>
+            {
+                Failure::Unreachable(root(cause))
             }
             Some((_, TransportError::Other(cause))) => Failure::Other(root(cause)),
             Some((_, TransportError::MultiaddrNotSupported(_))) => {

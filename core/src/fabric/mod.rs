@@ -4,7 +4,7 @@
 //! [`Fabric`] is a handle to one swarm task ((`driver`)) behind a bounded command channel. The parts:
 //! `listen` chooses one port number for TCP and QUIC, `dial` races the addresses of a target, `streams` is the
 //! behaviour that opens streams on a *chosen* connection and queues inbound ones, `table` is what the handle and
-//! the task share, `tcp` and `quic` are the transports, `paths` what they share with the NAT engine below.
+//! the task share, `ladder` reaches peers in every way there is, `tcp` and `quic` are the transports, `paths` what they share with the NAT engine below.
 //!
 //! Dropping the last [`Fabric`] ends the task as [`Fabric::shutdown`] does, without waiting for it.
 
@@ -15,8 +15,8 @@ mod driver;
 mod failure;
 mod guard;
 mod identity;
+pub mod ladder;
 mod listen;
-pub mod meet;
 mod muxer;
 mod paths;
 mod quic;
@@ -46,7 +46,7 @@ use paths::Paths;
 use table::{OpenRequest, Table};
 
 pub use paths::Path;
-pub use signal::{PROTOCOL as SIGNAL_PROTOCOL, StreamSignal};
+pub use signal::StreamSignal;
 pub use stream::{Incoming, Stream};
 
 /// Where the node's ed25519 key comes from; the peer id is derived from it.

@@ -1,6 +1,6 @@
-//! Signalling over a stream of a relayed link (`/dig/punch/1`): the carrier of `nat`'s messages between two nodes that
+//! Signalling over a stream of a relayed link (`/dig/meet/1`): the carrier of `nat`'s messages between two nodes that
 //! can talk already, but only through a third one. A message is its length (2 bytes, big endian) and its bytes.
-//! Not here: what the messages say (`nat::punch`).
+//! Not here: what the messages say (`ladder`, `nat::punch`, `nat::ice`).
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -11,9 +11,6 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::limits;
 use crate::nat::signal::Signal;
 
-/// The protocol name.
-pub const PROTOCOL: &str = "/dig/punch/1";
-
 /// One end of a signalling stream.
 pub struct StreamSignal {
     stream: Stream,
@@ -22,7 +19,7 @@ pub struct StreamSignal {
 }
 
 impl StreamSignal {
-    /// Takes over a stream opened for [`PROTOCOL`].
+    /// Takes over a stream.
     pub fn new(stream: Stream) -> Self {
         Self { stream, partial: Vec::new() }
     }

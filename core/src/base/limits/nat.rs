@@ -62,6 +62,16 @@ pub const PUNCH_SIGNAL_TIMEOUT: Duration = Duration::from_secs(5);
 pub const PUNCH_LINGER: Duration = Duration::from_secs(3);
 /// Received packets of all sockets of a round that wait for the machine; the surplus is dropped like any lost packet.
 pub const PUNCH_QUEUE: usize = 256;
+/// Peers that are being reached, or held through a ladder, at once: as many as a large node has connections.
+pub const MAX_CLIMBS: usize = 2048;
+/// Wishes that wait for one climb; it takes them between two steps.
+pub const CLIMB_WISHES: usize = 16;
+/// So long a new link waits for the rung that made it to say so.
+pub const LINK_CLAIM_GRACE: Duration = Duration::from_millis(50);
+/// A peer that says it has dialled back is heard of on our side within this.
+pub const DIAL_BACK_GRACE: Duration = Duration::from_secs(1);
+/// One part in another's ladder ends after this: the time of all rounds of punching, and the exchange before them.
+pub const MEETING_TIMEOUT: Duration = Duration::from_secs(40);
 /// Attempts to meet peers directly that run at once; the surplus stays on its relay.
 pub const MAX_MEETINGS: usize = 16;
 /// Head start of libp2p's own way to meet (DCUtR), which is cheaper where it works.
@@ -114,10 +124,12 @@ pub const LADDER_PUNCH_HEAD_START: Duration = Duration::from_millis(150);
 pub const LAN_RUNG_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time for a dial over the internet, by us or by the peer: two retransmissions.
 pub const DIAL_RUNG_TIMEOUT: Duration = Duration::from_secs(3);
-/// Time for plain UDP punching: 30 probes. What has not met by then will not.
-pub const UDP_PUNCH_RUNG_TIMEOUT: Duration = Duration::from_millis(1500);
-/// Time for guessed ports: 1024 probes at 500 per second, and the exchange before them.
-pub const ADVANCED_PUNCH_RUNG_TIMEOUT: Duration = Duration::from_millis(2500);
+/// Time for plain UDP punching: DCUtR's head start, the exchange of messages, and 30 probes. What has not met by then
+/// will not.
+pub const UDP_PUNCH_RUNG_TIMEOUT: Duration = Duration::from_millis(2500);
+/// Time for guessed ports: a round of prediction and one of 1024 probes at 500 per second, each with its exchange. A
+/// deadline for what hangs, nothing waits for it.
+pub const ADVANCED_PUNCH_RUNG_TIMEOUT: Duration = Duration::from_secs(7);
 /// Time for TCP punching: two retransmissions of a SYN with retries after refusals.
 pub const TCP_PUNCH_RUNG_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time for ICE and for relays, where servers take part.

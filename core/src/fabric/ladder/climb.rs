@@ -1,0 +1,383 @@
+//! One climb: the ladder to one peer with its rungs, links and clock. It lives as long as a link to the peer does.
+//! Not here: the decisions (`nat::ladder`) and the rungs' work (`rungs`).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::request::{self, Description, Request};
+use super::rungs::{Reason, Rung, Way};
+use super::situation::Knowledge;
+use super::{PROTOCOL, Progress, Shared, Wish};
+use crate::base::error::Result;
+use crate::base::ids::PeerId;
+use crate::base::limits;
+use crate::base::time::Time;
+use crate::fabric::{FabricEvent, FabricEvents, Link, StreamSignal, address};
+use crate::nat::ladder::{Ladder, Output, RungId, Situation};
+use crate::nat::method::{Method, Transport};
+use crate::nat::registry::Success;
+use crate::nat::report::Failure;
+use crate::nat::signal::Signal;
+use crate::net::clock::Clock;
+
+/// The state.
+pub struct Climb {
+    shared: Arc<Shared>,
+    peer: PeerId,
+    first: Option<Wish>,
+    knowledge: Knowledge,
+    ladder: Ladder,
+    clock: Clock,
+    /// What gave each path.
+    links: HashMap<RungId, (Link, Method)>,
+    rungs: JoinSet<(RungId, Method, Result<Way, Reason>)>,
+    cancels: HashMap<RungId, CancellationToken>,
+    /// Links that came up while a rung was at work: of it, or of the peer's doing.
+    unclaimed: Vec<(Time, Link)>,
+    asking: JoinSet<Result<Description>>,
+    /// Whether the peer was asked where it is.
+    asked: bool,
+    /// Since when there is a relayed link, over which libp2p's DCUtR works.
+    relayed_since: Instant,
+    progress: watch::Sender<Progress>,
+    gave_up: bool,
+}
+
+/// What a climb waits for.
+enum Happening {
+    Wish(Option<Wish>),
+    Rung(RungId, Method, Result<Way, Reason>),
+    Described(Option<Description>),
+    Fabric(Option<FabricEvent>),
+    Ours,
+    Timer,
+    Stop,
+}
+
+impl Climb {
+    /// A climb that begins with a wish.
+    pub fn new(shared: Arc<Shared>, peer: PeerId, wish: Wish, progress: watch::Sender<Progress>) -> Self {
+        let knowledge = Knowledge::of(&shared, &peer);
+        Self {
+            shared,
+            peer,
+            first: Some(wish),
+            knowledge,
+            ladder: Ladder::new(Situation::default()),
+            clock: Clock::start(),
+            links: HashMap::new(),
+            rungs: JoinSet::new(),
+            cancels: HashMap::new(),
+            unclaimed: Vec::new(),
+            asking: JoinSet::new(),
+            asked: false,
+            relayed_since: Instant::now(),
+            progress,
+            gave_up: false,
+        }
+    }
+
+    /// Climbs until no link is left and nothing more can be tried.
+    pub async fn run(mut self, mut wishes: mpsc::Receiver<Wish>) {
+        let mut events = self.shared.fabric.subscribe();
+        let (mut profile, mut mappings) = (self.shared.config.profile.clone(), self.shared.config.mappings.clone());
+        let first = self.first.take().unwrap_or_default();
+        self.knowledge.add_wish(&self.peer, first).await;
+        self.begin();
+        while !self.is_over() {
+            let timeout = self.next_timeout();
+            let happening = tokio::select! {
+                wish = wishes.recv() => Happening::Wish(wish),
+                Some(Ok((rung, method, outcome))) = self.rungs.join_next() => Happening::Rung(rung, method, outcome),
+                Some(answer) = self.asking.join_next() => Happening::Described(answer.ok().and_then(Result::ok)),
+                event = next(&mut events) => Happening::Fabric(event),
+                Ok(()) = profile.changed() => Happening::Ours,
+                Ok(()) = mappings.changed() => Happening::Ours,
+                () = self.clock.sleep_until(timeout) => Happening::Timer,
+                () = self.shared.stop.cancelled() => Happening::Stop,
+            };
+            match happening {
+                Happening::Wish(Some(wish)) => self.wished(wish).await,
+                Happening::Rung(rung, method, outcome) => self.rung_ended(rung, method, outcome),
+                Happening::Described(Some(description)) => {
+                    self.knowledge.add_description(description);
+                    self.update();
+                }
+                Happening::Described(None) => {}
+                Happening::Fabric(Some(event)) => self.fabric_event(event),
+                Happening::Ours => self.update(),
+                Happening::Timer => self.time_passed(),
+                Happening::Wish(None) | Happening::Fabric(None) | Happening::Stop => break,
+            }
+            self.carry_out();
+        }
+        self.ladder.stop(self.clock.now());
+        self.carry_out();
+        // Rungs end by their cancelled tokens; the sockets they hold are closed when this returns.
+        while self.rungs.join_next().await.is_some() {}
+        self.tell();
+    }
+
+    /// Takes the links there are as paths, and starts.
+    fn begin(&mut self) {
+        let now = self.clock.now();
+        self.ladder.update(now, self.situation());
+        let links = self.shared.fabric.links();
+        let (mine, _): (Vec<Link>, Vec<Link>) = links.into_iter().partition(|link| link.peer == self.peer);
+        mine.into_iter().for_each(|link| self.inbound(link));
+        self.ladder.start(now);
+        self.carry_out();
+        if self.links.is_empty() {
+            return;
+        }
+        // With a link the ladder is at work already and looks for something better.
+        self.ladder.update(now, self.situation());
+        self.carry_out();
+    }
+
+    async fn wished(&mut self, wish: Wish) {
+        let new = self.knowledge.add_wish(&self.peer, wish).await;
+        if new || self.gave_up {
+            let again = std::mem::take(&mut self.gave_up);
+            self.update();
+            if again {
+                self.ladder.start(self.clock.now());
+            }
+        }
+        self.tell();
+    }
+
+    fn update(&mut self) {
+        let situation = self.situation();
+        self.ladder.update(self.clock.now(), situation);
+    }
+
+    fn situation(&self) -> Situation {
+        self.knowledge.situation(&self.shared, &self.peer)
+    }
+
+    fn rung_ended(&mut self, rung: RungId, method: Method, outcome: Result<Way, Reason>) {
+        let now = self.clock.now();
+        self.cancels.remove(&rung);
+        match outcome {
+            Ok(way) => {
+                self.unclaimed.retain(|(_, link)| link.id != way.link.id);
+                if self.links.values().any(|(link, _)| link.id == way.link.id) {
+                    self.ladder.failed(now, rung, Failure::Other, "led to the link that there was");
+                } else if self.is_up(&way.link) {
+                    self.links.insert(rung, (way.link.clone(), method));
+                    self.ladder.succeeded(now, rung, way.relayed);
+                    self.remember(method, &way.link);
+                } else {
+                    self.ladder.failed(now, rung, Failure::Lost, "");
+                }
+            }
+            Err((failure, detail)) => self.ladder.failed(now, rung, failure, &detail),
+        }
+    }
+
+    fn fabric_event(&mut self, event: FabricEvent) {
+        match event {
+            FabricEvent::LinkUp(link) if link.peer == self.peer => {
+                if self.cancels.is_empty() {
+                    self.inbound(link);
+                } else {
+                    self.unclaimed.push((self.clock.now() + limits::LINK_CLAIM_GRACE, link));
+                }
+            }
+            FabricEvent::LinkDown(link, _) if link.peer == self.peer => self.link_down(&link),
+            FabricEvent::Lagged(_) => {
+                let gone: Vec<Link> =
+                    self.links.values().map(|(link, _)| link.clone()).filter(|link| !self.is_up(link)).collect();
+                gone.iter().for_each(|link| self.link_down(link));
+            }
+            _ => {}
+        }
+    }
+
+    fn link_down(&mut self, link: &Link) {
+        self.unclaimed.retain(|(_, other)| other.id != link.id);
+        let rung = self.links.iter().find(|(_, (other, _))| other.id == link.id).map(|(rung, _)| *rung);
+        let Some(rung) = rung else { return };
+        self.links.remove(&rung);
+        if self.links.is_empty() && self.unclaimed.is_empty() {
+            // The last one: idle, or the peer is gone. Whoever wants the peer starts a new climb.
+            return;
+        }
+        let situation = self.situation();
+        self.ladder.update(self.clock.now(), situation);
+        self.ladder.path_died(self.clock.now(), rung);
+    }
+
+    /// A link that no rung of ours made.
+    fn inbound(&mut self, link: Link) {
+        if self.links.values().any(|(known, _)| known.id == link.id) || !self.is_up(&link) {
+            return;
+        }
+        let method = self.method_of(&link);
+        if link.relayed {
+            self.knowledge.add_circuit(&link.address);
+        }
+        let rung = self.ladder.inbound(self.clock.now(), method, link.relayed);
+        self.links.insert(rung, (link, method));
+        self.update();
+    }
+
+    /// How a link came about that is not a rung's work: a dial, or libp2p's own way to meet behind NATs.
+    fn method_of(&self, link: &Link) -> Method {
+        let address = link.address.parse().unwrap_or_else(|_| libp2p::Multiaddr::empty());
+        let relayed = self.shared.relayed_link(&self.peer).is_some();
+        let translated = self.shared.profile().translated == Some(true);
+        if link.relayed {
+            Method::Circuit
+        } else if address::is_near(&address) {
+            Method::Lan
+        } else if relayed && (translated || link.outbound) {
+            if transport(link) == Transport::Udp { Method::UdpPunch } else { Method::TcpPunch }
+        } else if link.address.starts_with("/ip6/") {
+            Method::DirectV6
+        } else {
+            Method::DirectV4
+        }
+    }
+
+    fn is_up(&self, link: &Link) -> bool {
+        self.shared.fabric.links().iter().any(|other| other.id == link.id)
+    }
+
+    fn time_passed(&mut self) {
+        let now = self.clock.now();
+        let own: Vec<Link> = self.unclaimed.extract_if(.., |(until, _)| *until <= now).map(|(_, link)| link).collect();
+        own.into_iter().for_each(|link| self.inbound(link));
+        self.ladder.handle_timeout(now);
+    }
+
+    fn next_timeout(&self) -> Option<Time> {
+        let claims = self.unclaimed.iter().map(|(until, _)| *until).min();
+        claims.into_iter().chain(self.ladder.next_timeout()).min()
+    }
+
+    /// Does what the ladder wants.
+    fn carry_out(&mut self) {
+        while let Some(output) = self.ladder.poll() {
+            match output {
+                Output::Start { rung, method, plan, deadline } => {
+                    let cancel = self.shared.stop.child_token();
+                    let timeout = deadline.since(self.clock.now());
+                    let (shared, peer) = (Arc::clone(&self.shared), self.peer.clone());
+                    let circuits = self.knowledge.circuits.clone();
+                    let dcutr_until = self.relayed_since + limits::MEETING_GRACE;
+                    let cancelled = cancel.clone();
+                    let work = Rung { shared, peer, method, plan, circuits, timeout, dcutr_until, cancel: cancelled };
+                    self.cancels.insert(rung, cancel);
+                    self.rungs.spawn(async move { (rung, method, work.run().await) });
+                }
+                Output::Cancel { rung } => {
+                    if let Some(cancel) = self.cancels.remove(&rung) {
+                        cancel.cancel();
+                    }
+                }
+                Output::Connected { rung, method } => {
+                    tracing::info!(peer = %self.peer, %method, "reached a peer");
+                    self.in_use(rung);
+                }
+                Output::Switch { to, method, why, .. } => {
+                    tracing::info!(peer = %self.peer, %method, ?why, "another way to a peer");
+                    self.in_use(to);
+                }
+                // The link is closed by the fabric when nobody uses it.
+                Output::Release { rung } => {
+                    self.links.remove(&rung);
+                }
+                Output::Lost { .. } => {
+                    self.progress.send_modify(|progress| progress.path = None);
+                }
+                Output::GiveUp { log } => {
+                    tracing::debug!(peer = %self.peer, %log, "no way to a peer");
+                    self.gave_up = true;
+                }
+            }
+        }
+        self.tell();
+    }
+
+    /// A path is used from now on. Over a relayed one the two sides can talk.
+    fn in_use(&mut self, rung: RungId) {
+        let Some((link, method)) = self.links.get(&rung).cloned() else { return };
+        self.progress.send_modify(|progress| progress.path = Some((link.clone(), method)));
+        if link.relayed && !std::mem::replace(&mut self.asked, true) {
+            self.relayed_since = Instant::now();
+            self.shared.histories.forget(&self.peer);
+            let shared = Arc::clone(&self.shared);
+            self.asking.spawn(async move { describe(&shared, &link).await });
+        }
+    }
+
+    fn tell(&self) {
+        let (log, gave_up) = (self.ladder.log(), self.gave_up);
+        self.progress.send_if_modified(|progress| {
+            let same = progress.gave_up == gave_up && progress.log == *log;
+            if !same {
+                (progress.log, progress.gave_up) = (log.clone(), gave_up);
+            }
+            !same
+        });
+    }
+
+    /// Whether nothing is left to wait for. Whoever waits for the outcome has been told.
+    fn is_over(&self) -> bool {
+        let idle = self.links.is_empty() && self.unclaimed.is_empty() && self.rungs.is_empty();
+        idle && (self.gave_up || self.progress.borrow().path.is_some())
+    }
+
+    fn remember(&self, method: Method, link: &Link) {
+        if !self.knowledge.remember {
+            return;
+        }
+        let (registry, peer) = (self.shared.config.registry.clone(), self.peer.clone());
+        let (address, port) = host_and_port(&link.address);
+        let transport = transport(link);
+        self.shared.tasks.spawn(async move {
+            let success = Success { address, port, ..Success::default() };
+            if let Err(error) = registry.save_successful_connection(peer.as_str(), method, transport, success).await {
+                tracing::warn!(error = %error.full_message(), "what worked is not remembered");
+            }
+        });
+    }
+}
+
+async fn next(events: &mut FabricEvents) -> Option<FabricEvent> {
+    events.next().await
+}
+
+/// Tells the peer where we are and hears where it is.
+async fn describe(shared: &Shared, link: &Link) -> Result<Description> {
+    let late =
+        |cause| crate::base::error::Error::with_source(crate::base::error::ErrorKind::Timeout, "describe", cause);
+    let exchange = async {
+        let mut signal = StreamSignal::new(shared.fabric.open(link, PROTOCOL).await?);
+        signal.send(request::encode(&Request::Describe(shared.description()))?).await?;
+        request::decode(&signal.receive().await?)
+    };
+    tokio::time::timeout(limits::PUNCH_SIGNAL_TIMEOUT, exchange).await.map_err(late)?
+}
+
+fn transport(link: &Link) -> Transport {
+    match link.transport {
+        crate::fabric::Transport::Tcp => Transport::Tcp,
+        crate::fabric::Transport::Quic => Transport::Udp,
+    }
+}
+
+/// `/ip4/a/tcp/p…` as `a` and `p`.
+fn host_and_port(address: &str) -> (String, u16) {
+    let mut parts = address.split('/').skip(2);
+    let host = parts.next().unwrap_or_default().to_owned();
+    let port = parts.nth(1).and_then(|port| port.parse().ok()).unwrap_or_default();
+    (host, port)
+}

@@ -1,0 +1,317 @@
+//! What each rung of a ladder does, for both sides: dialling, dialling back, punching, ICE, and relays. Not here: when
+//! a rung starts and what follows from its end (`climb`).
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use libp2p::Multiaddr;
+use libp2p::multiaddr::Protocol;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::bridge::Bridge;
+use super::histories::Kind;
+use super::request::{self, Address, DialledBack, Request};
+use super::{PROTOCOL, Shared};
+use crate::base::error::{Error, ErrorKind};
+use crate::base::ids::PeerId;
+use crate::base::limits;
+use crate::fabric::{Link, Path, StreamSignal, address, dial};
+use crate::nat::ice::Kind as CandidateKind;
+use crate::nat::ice::Role;
+use crate::nat::ice::driver::{Carrier, IceOptions, IcePort, connect};
+use crate::nat::ladder::{Plan, Target};
+use crate::nat::method::{Method, Transport};
+use crate::nat::punch::driver::{self as punch, Local, LocalPort, StunServers};
+use crate::nat::punch::message::NatSummary;
+use crate::nat::punch::{self as punching, Side};
+use crate::nat::report::Failure;
+use crate::nat::signal::Signal;
+use crate::nat::stun::driver::lookup;
+use crate::net::interfaces::local_addresses;
+use crate::net::udp::UdpPort;
+
+/// A link, and whether a third carries its bytes.
+#[derive(Clone, Debug)]
+pub struct Way {
+    /// The link.
+    pub link: Link,
+    /// Over a relay.
+    pub relayed: bool,
+}
+
+/// Why a rung gave none, for the log.
+pub type Reason = (Failure, String);
+
+/// One rung.
+pub struct Rung {
+    pub shared: Arc<Shared>,
+    pub peer: PeerId,
+    pub method: Method,
+    pub plan: Plan,
+    /// Addresses through relays, for the circuit rung.
+    pub circuits: Vec<Multiaddr>,
+    /// How long the ladder waits for it.
+    pub timeout: Duration,
+    /// Until then libp2p's own way to meet has its head start.
+    pub dcutr_until: Instant,
+    /// Cancelled when the ladder no longer wants it.
+    pub cancel: CancellationToken,
+}
+
+impl Rung {
+    /// Does it. Ends soon after it was cancelled.
+    pub async fn run(self) -> Result<Way, Reason> {
+        let direct = |link| Way { link, relayed: false };
+        match &self.plan {
+            Plan::Dial(targets) => {
+                let addresses: Vec<Multiaddr> = targets.iter().map(multiaddr).collect();
+                self.or_cancelled(self.dial(addresses)).await.map(direct)
+            }
+            Plan::AskDialBack(targets) => self.or_cancelled(self.ask_to_dial_back(targets)).await.map(direct),
+            Plan::Punch(_) | Plan::Guess { .. } => match self.method {
+                Method::TcpPunch => self.punch(Kind::Tcp, true).await.map(direct),
+                Method::TcpSimultaneousOpen => self.punch(Kind::Tcp, false).await.map(direct),
+                Method::UdpPunch => self.punch(Kind::Udp, true).await.map(direct),
+                _ => self.punch(Kind::Udp, false).await.map(direct),
+            },
+            Plan::Ice => self.or_cancelled(self.run_ice(false)).await,
+            Plan::Turn => self.or_cancelled(self.run_ice(true)).await,
+            Plan::Circuit => {
+                let dialled = self.or_cancelled(self.through_a_relay()).await;
+                dialled.map(|link| Way { link, relayed: true })
+            }
+            Plan::GunRelay => Err((Failure::Other, "bytes through Gun are not supported".into())),
+        }
+    }
+
+    async fn or_cancelled<T>(&self, work: impl Future<Output = Result<T, Reason>>) -> Result<T, Reason> {
+        tokio::select! {
+            ended = work => ended,
+            () = self.cancel.cancelled() => Err((Failure::Other, "not needed any more".into())),
+        }
+    }
+
+    async fn dial(&self, addresses: Vec<Multiaddr>) -> Result<Link, Reason> {
+        dial::reach(&self.shared.fabric.inner, &self.peer, addresses, self.timeout).await
+    }
+
+    async fn through_a_relay(&self) -> Result<Link, Reason> {
+        match self.shared.relayed_link(&self.peer) {
+            Some(link) => Ok(link),
+            None => self.dial(self.circuits.clone()).await,
+        }
+    }
+
+    /// Opens a stream of `/dig/meet/1` and says what we want.
+    async fn ask(&self, request: &Request) -> Result<StreamSignal, Reason> {
+        let Some(link) = self.shared.relayed_link(&self.peer) else {
+            return Err((Failure::Signalling, "no relayed link to talk over".into()));
+        };
+        let asking = async {
+            let mut signal = StreamSignal::new(self.shared.fabric.open(&link, PROTOCOL).await?);
+            signal.send(request::encode(request)?).await?;
+            Ok(signal)
+        };
+        asking.await.map_err(|error: Error| (Failure::Signalling, error.full_message()))
+    }
+
+    async fn ask_to_dial_back(&self, targets: &[Target]) -> Result<Link, Reason> {
+        let address = |target: &Target| Address { at: target.address, transport: target.transport, mapped: None };
+        let targets = targets.iter().map(address).collect();
+        let mut signal = self.ask(&Request::DialBack { targets }).await?;
+        let answer = signal.receive().await.and_then(|answer| request::decode::<DialledBack>(&answer));
+        let answer = answer.map_err(|error| (Failure::Signalling, error.full_message()))?;
+        if let Some(error) = answer.error {
+            return Err((Failure::Timeout, format!("the peer's dial: {error}")));
+        }
+        // Its dial stands on both sides at about the same time.
+        let came = |link: &Link| link.peer == self.peer && !link.relayed && !link.outbound;
+        dial::wait_for(&self.shared.fabric.inner, came, limits::DIAL_BACK_GRACE)
+            .await
+            .ok_or_else(|| (Failure::Lost, "the peer's dial did not last".into()))
+    }
+
+    /// `once`: only the plain technique; the rung after this one guesses ports.
+    async fn punch(&self, kind: Kind, once: bool) -> Result<Link, Reason> {
+        let Some(mut held) = self.shared.histories.take(&self.peer, kind) else {
+            return Err((Failure::Other, "already punching to this peer".into()));
+        };
+        self.or_cancelled(async {
+            self.leave_room_for_dcutr().await;
+            Ok(())
+        })
+        .await?;
+        let request = if kind == Kind::Udp { Request::PunchUdp } else { Request::PunchTcp };
+        let mut signal = self.or_cancelled(self.ask(&request)).await?;
+        let left = held.history.rounds;
+        if once {
+            held.history.rounds = left.min(1);
+        }
+        let punched =
+            self.shared.punch(&self.peer, kind, Side::Initiator, &mut held.history, &mut signal, &self.cancel);
+        let outcome = punched.await;
+        if once {
+            held.history.rounds = left - (left.min(1) - held.history.rounds);
+        }
+        outcome.map_err(|error| (failure_of(&error), error.full_message()))
+    }
+
+    /// libp2p's own way to meet begins with the relayed link and is cheaper where it works.
+    async fn leave_room_for_dcutr(&self) {
+        // A link that comes meanwhile ends the rung, by the ladder.
+        tokio::time::sleep_until(self.dcutr_until).await;
+    }
+
+    async fn run_ice(&self, with_relay: bool) -> Result<Way, Reason> {
+        let mut signal = self.ask(&Request::Ice).await?;
+        let way = self.shared.run_ice(&self.peer, Role::Controlling, with_relay, self.timeout, &mut signal).await;
+        way.map_err(|error| (failure_of(&error), error.full_message()))
+    }
+}
+
+impl Shared {
+    /// Punches, and makes a link of the path.
+    pub async fn punch(
+        &self,
+        peer: &PeerId,
+        kind: Kind,
+        side: Side,
+        history: &mut punching::plan::History,
+        signal: &mut StreamSignal,
+        cancel: &CancellationToken,
+    ) -> Result<Link, Error> {
+        let profile = self.profile();
+        let mut observer = StunServers::new(self.stun_servers(peer).await);
+        let known = self.config.mappings.borrow().iter().map(|mapping| endpoint(mapping.external)).collect();
+        let local = Local {
+            side,
+            nat: NatSummary::new(&profile),
+            known,
+            observer: &mut observer,
+            history,
+            allow_private: self.policy(peer).same_lan,
+            signal_timeout: limits::PUNCH_SIGNAL_TIMEOUT,
+        };
+        let (path, controlling) = match kind {
+            Kind::Udp => {
+                let ports = self.fabric.udp_ports().into_iter().map(|port| LocalPort { port, driven: true }).collect();
+                let punched = punch::punch_udp(ports, local, signal, cancel).await?;
+                (Path::Udp { port: punched.port, remote: punched.remote }, punched.controlling)
+            }
+            Kind::Tcp => {
+                let any = [IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::UNSPECIFIED)];
+                let at = any.into_iter().filter(|ip| ip.is_ipv4() || self.config.ipv6);
+                let at = at.map(|ip| SocketAddr::new(ip, 0)).collect();
+                let punched = punch::punch_tcp(at, local, signal, cancel).await?;
+                (Path::Tcp(punched.stream), punched.controlling)
+            }
+        };
+        self.fabric.adopt(path, peer, controlling).await
+    }
+
+    /// Runs ICE, and makes a link of the pair.
+    pub async fn run_ice(
+        &self,
+        peer: &PeerId,
+        role: Role,
+        with_relay: bool,
+        timeout: Duration,
+        signal: &mut StreamSignal,
+    ) -> Result<Way, Error> {
+        let ports = self.fabric.udp_ports();
+        let options = IceOptions {
+            role,
+            policy: self.policy(peer),
+            ports: ports.into_iter().filter_map(|port| ice_port(port, self.config.ipv6)).collect(),
+            stun_servers: self.stun_servers(peer).await,
+            turn: if with_relay { self.config.turn.clone() } else { None },
+            timeout,
+        };
+        let path = connect(options, signal).await?;
+        let relayed = path.local_kind == CandidateKind::Relayed || path.remote_kind == CandidateKind::Relayed;
+        let controlling = role == Role::Controlling;
+        let failed = |cause| Error::io("a path over a relay", cause);
+        let path = match Bridge::over(path).await.map_err(failed)? {
+            Ok(bridge) => {
+                let path = Path::Udp { port: Arc::clone(&bridge.port), remote: bridge.remote };
+                let stop = self.stop.clone();
+                self.tasks.spawn(async move { stop.run_until_cancelled_owned(bridge.run()).await });
+                path
+            }
+            // QUIC keeps the pair alive from here on.
+            Err(path) => match path.carrier {
+                Carrier::Port(port) => Path::Udp { port, remote: path.to },
+                Carrier::Relay(_) => return Err(Error::new(ErrorKind::Internal, "a relayed path without its bridge")),
+            },
+        };
+        let link = self.fabric.adopt(path, peer, controlling).await?;
+        Ok(Way { link, relayed })
+    }
+
+    /// The named servers, then the relay to the peer: nodes of ours answer STUN where they listen, with the same number
+    /// of port as TCP.
+    async fn stun_servers(&self, peer: &PeerId) -> Vec<SocketAddr> {
+        let found = lookup::servers(&self.config.stun_servers, limits::STUN_LOOKUP_TIMEOUT).await.unwrap_or_default();
+        let first_of_each_family = found.iter().flat_map(|addresses| {
+            let v4 = addresses.iter().find(|address| address.is_ipv4());
+            let v6 = addresses.iter().find(|address| address.is_ipv6());
+            v4.into_iter().chain(v6).copied()
+        });
+        let relay = self.relayed_link(peer).and_then(|link| relay_socket(&link));
+        first_of_each_family.chain(relay).collect()
+    }
+}
+
+fn relay_socket(link: &Link) -> Option<SocketAddr> {
+    let address: Multiaddr = link.address.parse().ok()?;
+    let mut parts = address.iter();
+    let ip = match parts.next()? {
+        Protocol::Ip4(ip) => ip.into(),
+        Protocol::Ip6(ip) => ip.into(),
+        _ => return None,
+    };
+    match parts.next()? {
+        Protocol::Tcp(port) | Protocol::Udp(port) => Some(SocketAddr::new(ip, port)),
+        _ => None,
+    }
+}
+
+fn multiaddr(target: &Target) -> Multiaddr {
+    match target.transport {
+        Transport::Tcp => address::tcp(target.address),
+        Transport::Udp => address::quic(target.address),
+    }
+}
+
+fn endpoint(target: Target) -> punching::message::Endpoint {
+    let transport = match target.transport {
+        Transport::Udp => punching::message::Transport::Udp,
+        Transport::Tcp => punching::message::Transport::Tcp,
+    };
+    punching::message::Endpoint { transport, address: target.address }
+}
+
+/// A port with the addresses of this machine at which packets reach it.
+fn ice_port(port: Arc<UdpPort>, ipv6: bool) -> Option<IcePort> {
+    let bound = port.local_address().ok()?;
+    let hosts: Vec<SocketAddr> = if bound.ip().is_unspecified() {
+        let fits = |ip: &IpAddr| ip.is_ipv4() == bound.is_ipv4() && !ip.is_loopback() && (ip.is_ipv4() || ipv6);
+        local_addresses().into_iter().filter(fits).map(|ip| SocketAddr::new(ip, bound.port())).collect()
+    } else {
+        vec![bound]
+    };
+    (!hosts.is_empty()).then_some(IcePort { port, hosts })
+}
+
+fn failure_of(error: &Error) -> Failure {
+    match error.kind() {
+        ErrorKind::Timeout => Failure::Timeout,
+        ErrorKind::ConnectionClosed => Failure::Signalling,
+        ErrorKind::Protocol => Failure::Protocol,
+        ErrorKind::LimitReached => Failure::LimitReached,
+        ErrorKind::PeerUnreachable => Failure::Timeout,
+        _ => Failure::Other,
+    }
+}

@@ -1,0 +1,86 @@
+//! Our part in the ladders of others: says where we are, dials back, punches and runs ICE along. Not here: our own
+//! ladders (`climb`).
+
+use std::sync::Arc;
+
+use libp2p::Multiaddr;
+
+use super::Shared;
+use super::histories::Kind;
+use super::request::{self, Address, DialledBack, Request};
+use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::limits;
+use crate::fabric::{Link, Stream, StreamSignal, address, dial};
+use crate::nat::ice::Role;
+use crate::nat::method::Transport;
+use crate::nat::policy::Origin;
+use crate::nat::punch::Side;
+use crate::nat::signal::Signal;
+
+/// Answers one stream of `/dig/meet/1`.
+pub async fn serve(shared: Arc<Shared>, link: Link, stream: Stream) {
+    let mut signal = StreamSignal::new(stream);
+    let work = answer(&shared, &link, &mut signal);
+    let limited = tokio::time::timeout(limits::MEETING_TIMEOUT, work);
+    match limited.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(peer = %link.peer, error = %error.full_message(), "meeting a peer"),
+        Err(_) => tracing::debug!(peer = %link.peer, "meeting a peer took too long"),
+    }
+}
+
+async fn answer(shared: &Arc<Shared>, link: &Link, signal: &mut StreamSignal) -> Result<()> {
+    let peer = &link.peer;
+    let late = |_| Error::new(ErrorKind::Timeout, "nothing was asked");
+    let asked = tokio::time::timeout(limits::PUNCH_SIGNAL_TIMEOUT, signal.receive()).await.map_err(late)??;
+    match request::decode(&asked)? {
+        Request::Describe(_) => {
+            // A ladder of the peer begins; what failed before may work where it is now.
+            shared.histories.forget(peer);
+            signal.send(request::encode(&shared.description())?).await
+        }
+        Request::DialBack { targets } => {
+            let error = dial_back(shared, link, &targets).await.err();
+            signal.send(request::encode(&DialledBack { error })?).await
+        }
+        Request::PunchUdp => punch(shared, link, Kind::Udp, signal).await,
+        Request::PunchTcp => punch(shared, link, Kind::Tcp, signal).await,
+        Request::Ice => {
+            lead_or_follow(shared, link)?;
+            let role = Role::Controlled;
+            shared.run_ice(peer, role, true, limits::RELAY_RUNG_TIMEOUT, signal).await.map(|_| ())
+        }
+    }
+}
+
+/// Dials what the peer names, as far as strangers' addresses may be dialled at all.
+async fn dial_back(shared: &Shared, link: &Link, targets: &[Address]) -> Result<(), String> {
+    let policy = shared.policy(&link.peer);
+    let mut addresses: Vec<Multiaddr> = Vec::new();
+    for target in targets.iter().take(limits::MAX_DIAL_ADDRESSES) {
+        policy.check(target.at, Origin::Remote).map_err(|refusal| format!("{}: {refusal}", target.at))?;
+        addresses.push(match target.transport {
+            Transport::Tcp => address::tcp(target.at),
+            Transport::Udp => address::quic(target.at),
+        });
+    }
+    let dialled = dial::reach(&shared.fabric.inner, &link.peer, addresses, limits::DIAL_RUNG_TIMEOUT).await;
+    dialled.map(|_| ()).map_err(|(_, reason)| reason)
+}
+
+async fn punch(shared: &Arc<Shared>, link: &Link, kind: Kind, signal: &mut StreamSignal) -> Result<()> {
+    lead_or_follow(shared, link)?;
+    let Some(mut held) = shared.histories.take(&link.peer, kind) else {
+        return Err(Error::new(ErrorKind::InvalidState, "already punching to this peer"));
+    };
+    let (side, cancel) = (Side::Responder, shared.stop.child_token());
+    shared.punch(&link.peer, kind, side, &mut held.history, signal, &cancel).await.map(|_| ())
+}
+
+/// Two ladders to each other would disturb each other: the one of the smaller id leads.
+fn lead_or_follow(shared: &Shared, link: &Link) -> Result<()> {
+    if shared.is_climbing_to(&link.peer) && shared.fabric.local_peer().as_str() < link.peer.as_str() {
+        return Err(Error::new(ErrorKind::InvalidState, "our own ladder to this peer leads"));
+    }
+    Ok(())
+}

@@ -1,0 +1,194 @@
+//! What a ladder knows when it chooses, put together from the wish, the fabric's links and our side. Not here: choosing.
+
+use std::net::{IpAddr, SocketAddr};
+
+use libp2p::Multiaddr;
+use libp2p::multiaddr::Protocol;
+
+use super::request::{Address, Description};
+use super::{Shared, Wish};
+use crate::base::ids::PeerId;
+use crate::base::limits;
+use crate::fabric::address;
+use crate::nat::ladder::{Candidate, Relay, Signalling, Situation, Source, Target};
+use crate::nat::method::{Method, Preference, Transport};
+use crate::nat::policy::Policy;
+use crate::nat::profile::NatProfile;
+use crate::net::interfaces::source_towards;
+
+/// What is known about one peer.
+#[derive(Debug, Default)]
+pub struct Knowledge {
+    candidates: Vec<Candidate>,
+    /// Addresses through relays.
+    pub circuits: Vec<Multiaddr>,
+    /// What the peer said about itself.
+    theirs: Option<NatProfile>,
+    preferred: Option<Vec<Preference>>,
+    memory: Vec<Method>,
+    /// Whether what works is remembered.
+    pub remember: bool,
+}
+
+impl Knowledge {
+    /// What the registry remembers of the peer.
+    pub fn of(shared: &Shared, peer: &PeerId) -> Self {
+        let known = shared.config.registry.get_successful_methods(peer.as_str());
+        Self { memory: known.iter().map(|entry| entry.connection_type).collect(), ..Self::default() }
+    }
+
+    /// Adds what somebody wishes. Names are looked up. Whether there is anything new.
+    pub async fn add_wish(&mut self, peer: &PeerId, wish: Wish) -> bool {
+        let before = (self.candidates.len(), self.circuits.len(), self.preferred.clone());
+        self.remember |= wish.remember;
+        // Whoever asks last for certain ways is the one who waits for them; without such a wish all are open.
+        self.preferred = wish.preferred;
+        for (text, source) in wish.addresses {
+            for address in addresses(&text, peer).await {
+                self.add_address(address, source);
+            }
+        }
+        (self.candidates.len(), self.circuits.len(), self.preferred.clone()) != before
+    }
+
+    /// Adds what the peer says about itself.
+    pub fn add_description(&mut self, description: Description) {
+        self.theirs = Some(description.profile);
+        for address in description.addresses.iter().take(limits::MAX_LADDER_CANDIDATES) {
+            self.add_candidate(address.candidate());
+        }
+    }
+
+    /// An address through a relay that works already.
+    pub fn add_circuit(&mut self, text: &str) {
+        if let Ok(address) = text.parse() {
+            self.add_address(address, Source::Told);
+        }
+    }
+
+    fn add_address(&mut self, address: Multiaddr, source: Source) {
+        if address::is_relayed(&address) {
+            if self.circuits.len() < limits::MAX_ADDRESSES_PER_PEER && !self.circuits.contains(&address) {
+                self.circuits.push(address);
+            }
+        } else if let Some(target) = target(&address) {
+            self.add_candidate(Candidate { target, source });
+        }
+    }
+
+    fn add_candidate(&mut self, candidate: Candidate) {
+        let room = self.candidates.len() < limits::MAX_LADDER_CANDIDATES;
+        if room && !self.candidates.iter().any(|known| known.target == candidate.target) {
+            self.candidates.push(candidate);
+        }
+    }
+
+    /// Everything for the next choice.
+    pub fn situation(&self, shared: &Shared, peer: &PeerId) -> Situation {
+        let relayed = shared.relayed_link(peer);
+        let signalling = match (&relayed, self.circuits.is_empty()) {
+            (Some(_), _) => Signalling::Ready,
+            (None, false) => Signalling::AfterCircuit,
+            (None, true) => Signalling::Absent,
+        };
+        let circuit = match (&relayed, self.circuits.is_empty()) {
+            (Some(_), _) => Relay::Ready,
+            (None, false) => Relay::Known,
+            (None, true) => Relay::Absent,
+        };
+        Situation {
+            ours: shared.profile(),
+            theirs: self.theirs.clone(),
+            ipv6: shared.config.ipv6 && has_ipv6(),
+            candidates: self.candidates.clone(),
+            our_mappings: shared.config.mappings.borrow().clone(),
+            signalling,
+            circuit,
+            circuit_limited: false,
+            turn: if shared.config.turn.is_some() { Relay::Known } else { Relay::Absent },
+            gun: Relay::Absent,
+            memory: self.memory.clone(),
+            preferred: self.preferred.clone(),
+            policy: shared.policy(peer),
+            round_trip: None,
+        }
+    }
+}
+
+impl Shared {
+    /// Which of a peer's claims may be tried: who meets us through a relay in our own network may be there as well.
+    pub fn policy(&self, peer: &PeerId) -> Policy {
+        let near = |text: &str| text.parse().is_ok_and(|relay: Multiaddr| address::is_near(&relay));
+        let same_lan = self.relayed_link(peer).is_some_and(|link| near(&link.address));
+        Policy { same_lan, ..Policy::default() }
+    }
+
+    /// What we say about ourselves.
+    pub fn description(&self) -> Description {
+        let mapped = self.config.mappings.borrow();
+        let mapped = mapped.iter().map(|mapping| Address {
+            at: mapping.external.address,
+            transport: mapping.external.transport,
+            mapped: Some(mapping.protocol),
+        });
+        let listening = self.fabric.addresses();
+        let own = listening.iter().filter_map(|text| text.parse().ok()).filter_map(|address: Multiaddr| {
+            let Target { address: at, transport } = target(&address).filter(|_| !address::is_relayed(&address))?;
+            (!at.ip().is_loopback()).then_some(Address { at, transport, mapped: None })
+        });
+        let addresses = mapped.chain(own).take(limits::MAX_LADDER_CANDIDATES).collect();
+        Description { profile: self.profile(), addresses }
+    }
+}
+
+/// The multiaddrs that a text means, if they are this peer's; names are looked up.
+async fn addresses(text: &str, peer: &PeerId) -> Vec<Multiaddr> {
+    let named = match address::parse(text) {
+        Ok(address::Target::Address(address, named)) => {
+            if named.is_some_and(|named| address::peer_text(&named) != *peer) {
+                return Vec::new();
+            }
+            vec![address]
+        }
+        Ok(address::Target::Host(host, port)) => crate::fabric::dial::host_addresses(&host, port),
+        _ => return Vec::new(),
+    };
+    let mut found = Vec::new();
+    for address in named {
+        let Some((name, v4, v6)) = address::dns_name(&address) else {
+            found.push(address);
+            continue;
+        };
+        let lookup = tokio::time::timeout(limits::STUN_LOOKUP_TIMEOUT, tokio::net::lookup_host((name.as_str(), 0)));
+        if let Ok(Ok(ips)) = lookup.await {
+            let ips = ips.map(|at| at.ip()).filter(|ip| if ip.is_ipv4() { v4 } else { v6 });
+            found.extend(ips.map(|ip| address::with_ip(&address, ip)));
+        }
+    }
+    found
+}
+
+/// The socket address of `/ip…/tcp/…` and `/ip…/udp/…/quic-v1`.
+fn target(address: &Multiaddr) -> Option<Target> {
+    let mut parts = address.iter();
+    let ip = match parts.next()? {
+        Protocol::Ip4(ip) => IpAddr::from(ip),
+        Protocol::Ip6(ip) => IpAddr::from(ip),
+        _ => return None,
+    };
+    match (parts.next()?, parts.next()) {
+        (Protocol::Tcp(port), None | Some(Protocol::P2p(_))) => {
+            Some(Target { address: SocketAddr::new(ip, port), transport: Transport::Tcp })
+        }
+        (Protocol::Udp(port), Some(Protocol::QuicV1)) => {
+            Some(Target { address: SocketAddr::new(ip, port), transport: Transport::Udp })
+        }
+        _ => None,
+    }
+}
+
+/// Whether the system has a way to the IPv6 internet; nothing is sent.
+fn has_ipv6() -> bool {
+    // The first address of the range given out so far.
+    source_towards(SocketAddr::new(IpAddr::V6(std::net::Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 1)), 9)).is_some()
+}
