@@ -135,6 +135,12 @@ pub struct DoctorArguments {
     /// Time for everything in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
     pub timeout: f64,
+    /// Try to reach this peer too, and say what became of each way: a peer id, or an address that ends in it
+    #[arg(long, value_name = "PEER")]
+    pub peer: Option<String>,
+    /// Relay to meet the peer at; may be repeated
+    #[arg(long = "relay", value_name = "ADDRESS", requires = "peer")]
+    pub relays: Vec<String>,
     #[command(flatten)]
     pub output: OutputArguments,
 }

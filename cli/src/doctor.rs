@@ -4,10 +4,10 @@
 use std::fmt::Display;
 
 use dig_nat_core::api::{
-    Filtering, Mapping, NatProfile, NatReport, PortAllocation, PublicIps, detect_nat_type, discover_public_ips,
+    Diagnosis, Filtering, Mapping, MappingAnswer, NetworkManager, PeerDiagnosis, PortAllocation, diagnose,
 };
-use dig_nat_core::base::error::Error;
-use dig_nat_core::base::options::NatOptions;
+use dig_nat_core::base::error::{Error, ErrorKind};
+use dig_nat_core::base::options::{ClientOptions, ConnectOptions, NatOptions, NodeOptions};
 use serde_json::json;
 
 use crate::arguments::DoctorArguments;
@@ -21,31 +21,77 @@ pub async fn run(arguments: DoctorArguments, mut interrupt: Interrupt) -> anyhow
     if !arguments.timeout.is_finite() || arguments.timeout < 0.0 {
         return Err(Error::invalid("--timeout", "expected a number of seconds").into());
     }
-    let options = NatOptions {
-        stun_servers: arguments.stun,
-        timeout_ms: (arguments.timeout * 1000.0) as u64,
-        enable_ipv6: true,
-        ..NatOptions::default()
-    };
-    let addresses = discover_public_ips(options.clone());
-    let profile = detect_nat_type(options);
-    let both = async { tokio::try_join!(profile.wait(), addresses.wait()) };
-    let (profile, addresses) = interrupt.unless("interrupted before anything was found out", both).await?;
-    if arguments.output.json {
-        let mut record = serde_json::to_value(NatReport::from(profile.clone()))?;
-        record["ipv4"] = json!(addresses.ipv4);
-        record["ipv6"] = json!(addresses.ipv6);
-        record["meaning"] = json!(meaning(profile.name()));
-        record["advice"] = json!(advice(&profile));
+    let json = arguments.output.json;
+    let found = interrupt.unless("interrupted before anything was found out", examine(arguments)).await?;
+    if let (Some(problem), None) = (&found.problem, &found.peer) {
+        // What the router says is worth showing all the same.
+        if !json {
+            show(&found)?;
+        }
+        return Err(Error::new(ErrorKind::PeerUnreachable, problem.clone()).into());
+    }
+    if json {
+        let mut record = serde_json::to_value(&found)?;
+        record["meaning"] = json!(meaning(found.nat.nat_type));
         return Ok(output::json("doctor", &record)?);
     }
-    for (name, value) in lines(&profile, &addresses) {
+    show(&found)
+}
+
+async fn examine(arguments: DoctorArguments) -> dig_nat_core::Result<Diagnosis> {
+    let timeout_ms = (arguments.timeout * 1000.0) as u64;
+    let Some(peer) = arguments.peer else {
+        let options =
+            NatOptions { stun_servers: arguments.stun, timeout_ms, enable_ipv6: true, ..NatOptions::default() };
+        return diagnose(options).wait().await;
+    };
+    let node = NodeOptions {
+        stun_servers: arguments.stun,
+        relays: arguments.relays.clone(),
+        enable_ipv6: true,
+        ..NodeOptions::default()
+    };
+    let manager = NetworkManager::new(node, ClientOptions::default())?;
+    manager.start().await?;
+    // A relay that the user names is where the peer can be met, whatever else is known of it.
+    let addresses = arguments.relays.iter().filter_map(|relay| through(relay, &peer)).collect();
+    let options = ConnectOptions { addresses, timeout_ms, ..ConnectOptions::default() };
+    let found = manager.diagnose(Some(&peer), options).await;
+    manager.stop().await?;
+    found
+}
+
+/// The address of a peer at a relay.
+fn through(relay: &str, peer: &str) -> Option<String> {
+    let id = peer.rsplit('/').next()?;
+    relay.contains("/p2p/").then(|| format!("{relay}/p2p-circuit/p2p/{id}"))
+}
+
+fn show(found: &Diagnosis) -> anyhow::Result<()> {
+    for (name, value) in lines(found) {
         output::line(&format!("{name:<13}{value}"))?;
     }
-    for sentence in advice(&profile) {
+    if let Some(peer) = &found.peer {
+        output::line(&format!("{:<13}{}", "peer", outcome(peer)))?;
+        for attempt in peer.attempts.attempts() {
+            output::line(&format!("  {attempt}"))?;
+        }
+    }
+    for sentence in &found.advice {
         output::line(&format!("{:<13}{sentence}", "advice"))?;
     }
     Ok(())
+}
+
+fn outcome(peer: &PeerDiagnosis) -> String {
+    match (&peer.reached, &peer.error) {
+        (Some(reached), _) => {
+            let at = format!("{}:{}", reached.address, reached.port);
+            format!("reached by {} over {} at {at} after {} ms", reached.method, reached.transport, reached.took_ms)
+        }
+        (None, Some(error)) => error.clone(),
+        (None, None) => "not reached".to_owned(),
+    }
 }
 
 /// What a type of NAT means, in one sentence.
@@ -66,42 +112,48 @@ pub fn meaning(nat_type: &str) -> &'static str {
     }
 }
 
-/// What the user can do, most useful first.
-fn advice(profile: &NatProfile) -> Vec<&'static str> {
-    let mut advice = vec![match profile.name() {
-        "public" | "full-cone" => "nothing to do: others can reach this machine",
-        "firewall" | "untranslated" => {
-            "if others cannot reach this machine, allow incoming TCP and UDP on the port of --port"
-        }
-        "address-restricted" | "port-restricted" | "cone" => {
-            "most peers can be met directly; switch on UPnP, NAT-PMP or PCP in the router to be reached by all"
-        }
-        "symmetric" => {
-            "switch on UPnP, NAT-PMP or PCP in the router, or forward the port of --port; else give a relay with --relay"
-        }
-        "udp-blocked" => "allow outgoing UDP in the firewall; until then give a relay with --relay to be reached",
-        _ => "try again with other servers: --stun host:port, best with two addresses (RFC 5780)",
-    }];
-    if profile.is_double() == Some(true) {
-        advice.push("two routers translate one after the other: set the inner one to bridge mode, or forward on both");
-    }
-    if profile.hairpin == Some(false) {
-        advice.push("peers behind the same router must use this machine's local address, as local discovery does");
-    }
-    advice
-}
-
-fn lines(profile: &NatProfile, addresses: &PublicIps) -> Vec<(&'static str, String)> {
-    vec![
+fn lines(found: &Diagnosis) -> Vec<(&'static str, String)> {
+    let (profile, public) = (&found.nat.profile, &found.public);
+    let mut lines = vec![
         ("NAT type", format!("{}: {}", profile.name(), meaning(profile.name()))),
-        ("public IPv4", known(addresses.ipv4.or(profile.public_v4.map(|at| at.ip())), "not found")),
-        ("public IPv6", known(addresses.ipv6.or(profile.public_v6.map(|at| at.ip())), "not found")),
+        ("public IPv4", known(public.ipv4.or(profile.public_v4.map(|at| at.ip())), "not found")),
+        ("public IPv6", known(public.ipv6.or(profile.public_v6.map(|at| at.ip())), "not found")),
         ("mapping", known(profile.mapping.map(mapping), NOT_TOLD)),
         ("filtering", known(profile.filtering.map(filtering), NOT_TOLD)),
         ("ports", known(profile.allocation.map(allocation), NOT_TOLD)),
         ("hairpin", known(profile.hairpin.map(yes_or_no), NOT_TOLD)),
         ("double NAT", known(profile.is_double().map(yes_or_no), NOT_TOLD)),
-    ]
+        ("IPv6", ipv6(found)),
+        ("router", known(found.gateway, "none found, or not asked")),
+    ];
+    lines.extend(found.port_mapping.iter().map(|answer| ("port mapping", mapped(answer))));
+    lines
+}
+
+fn ipv6(found: &Diagnosis) -> String {
+    let state = &found.ipv6_state;
+    match (state.works, state.route, state.address) {
+        (true, ..) if state.firewalled == Some(true) => "works, behind a firewall".to_owned(),
+        (true, ..) => "works".to_owned(),
+        (false, true, _) => "there is a route, but no server answered over it".to_owned(),
+        (false, false, true) => "there is an address, but no route".to_owned(),
+        (false, false, false) => "none".to_owned(),
+    }
+}
+
+fn mapped(answer: &MappingAnswer) -> String {
+    let MappingAnswer { protocol, family, usable, external, took_ms, detail } = answer;
+    let mut text = format!("{protocol} over IP{family}: {}", if *usable { "yes" } else { "no" });
+    if let Some(external) = external {
+        text.push_str(&format!(", outside address {external}"));
+    }
+    if let Some(took) = took_ms {
+        text.push_str(&format!(", after {took} ms"));
+    }
+    if !detail.is_empty() {
+        text.push_str(&format!(": {detail}"));
+    }
+    text
 }
 
 fn known(value: Option<impl Display>, otherwise: &str) -> String {
@@ -141,10 +193,12 @@ fn yes_or_no(value: bool) -> &'static str {
 mod tests {
     use std::collections::HashSet;
 
+    use dig_nat_core::api::{Ipv6State, NatProfile, PublicIps};
+
     use super::*;
 
     #[test]
-    fn every_type_has_its_own_meaning_and_some_advice() {
+    fn every_type_has_its_own_meaning() {
         let mut names = HashSet::new();
         let filters = [
             None,
@@ -159,7 +213,6 @@ mod tests {
                         let profile =
                             NatProfile { udp_blocked, translated, mapping, filtering, ..NatProfile::default() };
                         names.insert(profile.name());
-                        assert!(!advice(&profile).is_empty());
                     }
                 }
             }
@@ -170,13 +223,6 @@ mod tests {
     }
 
     #[test]
-    fn a_second_nat_and_a_missing_hairpin_have_their_advice() {
-        let plain = NatProfile { public_v4: "203.0.113.5:9".parse().ok(), ..NatProfile::default() };
-        let hard = NatProfile { router_external: "100.64.1.2".parse().ok(), hairpin: Some(false), ..plain.clone() };
-        assert_eq!((advice(&plain).len(), advice(&hard).len()), (1, 3));
-    }
-
-    #[test]
     fn what_is_known_is_shown_and_what_is_not_says_so() {
         let profile = NatProfile {
             public_v4: "203.0.113.5:9".parse().ok(),
@@ -184,11 +230,32 @@ mod tests {
             hairpin: Some(true),
             ..NatProfile::default()
         };
-        let shown = lines(&profile, &PublicIps::default());
+        let answer = MappingAnswer {
+            protocol: "PCP",
+            family: "v4",
+            usable: false,
+            external: None,
+            took_ms: None,
+            detail: "no answer".into(),
+        };
+        let found = Diagnosis {
+            nat: profile.into(),
+            problem: None,
+            public: PublicIps::default(),
+            gateway: None,
+            port_mapping: vec![answer],
+            ipv6_state: Ipv6State { route: true, ..Ipv6State::default() },
+            inbound_blocked: None,
+            peer: None,
+            advice: Vec::new(),
+        };
+        let shown = lines(&found);
         let of = |name: &str| shown.iter().find(|(other, _)| *other == name).map(|(_, value)| value.as_str());
         assert_eq!(of("public IPv4"), Some("203.0.113.5"));
         assert_eq!(of("public IPv6"), Some("not found"));
         assert_eq!(of("ports"), Some("each new public port is -2 from the last"));
         assert_eq!((of("hairpin"), of("mapping")), (Some("yes"), Some(NOT_TOLD)));
+        assert_eq!(of("IPv6"), Some("there is a route, but no server answered over it"));
+        assert_eq!(of("port mapping"), Some("PCP over IPv4: no: no answer"));
     }
 }

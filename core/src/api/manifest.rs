@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use crate::base::error::ErrorKind;
 use crate::base::options::{
-    AddFileOptions, ClientOptions, DownloadOptions, FindOptions, FromJson, HostOptions, MappingOptions, NatOptions,
-    NodeOptions,
+    AddFileOptions, ClientOptions, ConnectOptions, DownloadOptions, FindOptions, FromJson, HostOptions, MappingOptions,
+    NatOptions, NodeOptions,
 };
 
 /// Operations that every binding offers, as `object.operation`.
@@ -44,6 +44,8 @@ const OPERATIONS: &[&str] = &[
     "NetworkManager.peer_id",
     "NetworkManager.addresses",
     "NetworkManager.connect",
+    "NetworkManager.connect_to_peer",
+    "NetworkManager.diagnose",
     "NetworkManager.accept",
     "NetworkManager.find_peers",
     "NetworkManager.download",
@@ -57,6 +59,7 @@ const OPERATIONS: &[&str] = &[
     "create_upnp_mapping",
     "delete_upnp_mapping",
     "detect_nat_type",
+    "diagnose",
     "discover_public_ips",
     "download_file",
     "calculate_sha256",
@@ -84,6 +87,7 @@ pub fn manifest() -> Value {
             "FindOptions": set::<FindOptions>(),
             "NatOptions": set::<NatOptions>(),
             "MappingOptions": set::<MappingOptions>(),
+            "ConnectOptions": set::<ConnectOptions>(),
         },
         "operations": OPERATIONS,
     })

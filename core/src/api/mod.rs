@@ -2,7 +2,9 @@
 //! Calls must be made inside a tokio runtime. Not here: protocol logic, which lives in the layers below.
 
 mod client;
+mod connect;
 mod connection;
+mod diagnose;
 mod downloads;
 mod events;
 mod hashing;
@@ -18,7 +20,9 @@ mod sharing;
 mod task;
 
 pub use client::FileClient;
+pub use connect::Traversal;
 pub use connection::{Connection, Message};
+pub use diagnose::{Diagnosis, Ipv6State, MappingAnswer, PeerDiagnosis, diagnose};
 pub use events::EventStream;
 pub use hashing::{calculate_sha256, calculate_sha256_file};
 pub use host::FileHost;

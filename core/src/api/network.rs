@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
+use super::connect::Traversal;
 use super::connection::Connection;
+use super::diagnose::Diagnosis;
 use super::events::EventStream;
 use super::node::{Node, Role};
 use super::records::{DiscoveredPeer, DownloadResult, FileInfo, ProgressFn};
@@ -12,7 +14,8 @@ use super::task::Task;
 use crate::base::error::Result;
 use crate::base::ids::{ContentKey, FileHash, PeerId};
 use crate::base::options::{
-    self, AddFileOptions, ClientOptions, DownloadOptions, FindOptions, HostOptions, NodeOptions, Unknown,
+    self, AddFileOptions, ClientOptions, ConnectOptions, DownloadOptions, FindOptions, HostOptions, NodeOptions,
+    Unknown,
 };
 use crate::nat::profile::NatProfile;
 
@@ -62,6 +65,26 @@ impl NetworkManager {
     /// Connects to `host:port`, a multiaddr or a peer id and opens a message connection.
     pub async fn connect(&self, target: &str) -> Result<Connection> {
         self.node.connect(target).await
+    }
+
+    /// Connects to a peer by whatever way works: directly, by a port that a router holds open, by punching through the
+    /// NATs, or over a relay; says how, and goes on looking for a better way. `peer` is a peer id, or a multiaddr that
+    /// ends in one; a plain `host:port` is only dialled. What is known of the peer is used besides
+    /// [`addresses`](ConnectOptions::addresses).
+    ///
+    /// Errors: `PeerUnreachable` and `Timeout` whose message has every way tried with its time and reason, and what
+    /// would help; `InvalidArgument` for a bad id, address or method. Cancel safe.
+    pub async fn connect_to_peer(&self, peer: &str, options: ConnectOptions) -> Result<(Connection, Traversal)> {
+        self.node.connect_to_peer(peer, options).await
+    }
+
+    /// Examines the NAT, the router and IPv6 as [`diagnose`](super::diagnose()) does, with this node's servers, and tries to
+    /// reach a peer if one is given: every way with its time and reason. Takes at most the longer of 5 s and the time
+    /// for the peer. That a peer is not reached is a result.
+    ///
+    /// Errors: `InvalidArgument` for a bad peer or method. Cancel safe.
+    pub async fn diagnose(&self, peer: Option<&str>, options: ConnectOptions) -> Result<Diagnosis> {
+        self.node.diagnose(peer, options).await
     }
 
     /// The next message connection opened by another node, `None` after [`stop`](Self::stop). Cancel safe.

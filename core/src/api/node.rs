@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::connect;
 use super::connection::Connection;
 use super::events::{EventBus, EventStream};
 use super::reachability::Reachability;
@@ -15,11 +16,13 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::events::{ErrorRecord, Event};
 use crate::base::ids::{ContentKey, PeerId};
 use crate::base::limits;
-use crate::base::options::{ClientOptions, FindOptions, FromJson, HostOptions, NodeOptions};
+use crate::base::options::{ClientOptions, ConnectOptions, FindOptions, FromJson, HostOptions, NodeOptions};
 use crate::discovery::local::LocalConfig;
 use crate::discovery::manager::{DiscoveryConfig, EventSink, PeerDiscovery};
 use crate::discovery::source::{Candidate, SourceKind};
-use crate::fabric::{Fabric, FabricConfig, FabricEvent, FabricEvents, Identity, Incoming, Link, check_target};
+use crate::fabric::{
+    Fabric, FabricConfig, FabricEvent, FabricEvents, Identity, Incoming, Link, check_target, is_address,
+};
 use crate::nat::profile::NatProfile;
 use crate::nat::registry::driver::ConnectionRegistry;
 use crate::net::clock::Clock;
@@ -71,7 +74,7 @@ pub(super) struct Running {
     pub(super) stop: CancellationToken,
     pub(super) tracker: TaskTracker,
     inbound: Option<Arc<tokio::sync::Mutex<Incoming>>>,
-    reachability: Reachability,
+    pub(super) reachability: Reachability,
 }
 
 impl Node {
@@ -351,11 +354,15 @@ impl Node {
 
     pub(crate) async fn connect(&self, target: &str) -> Result<Connection> {
         let running = self.ensure_started().await?;
-        let link = running.engine.fabric.dial(target, limits::DIAL_TIMEOUT).await?;
-        let stream = running.engine.fabric.open(&link, message::PROTOCOL).await?;
-        let connection = Connection::new(stream);
-        connection.greet().await?;
-        Ok(connection)
+        if is_address(target)? {
+            let link = running.engine.fabric.dial(target, limits::DIAL_TIMEOUT).await?;
+            return connect::open(&running, &link).await;
+        }
+        // Who is named by id is reached by whatever way there is.
+        let timeout_ms = u64::try_from(limits::DIAL_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
+        let options = ConnectOptions { timeout_ms, ..ConnectOptions::default() };
+        let (link, _) = connect::reach(&running, target, &options).await?;
+        connect::open(&running, &link).await
     }
 
     pub(crate) async fn accept(&self) -> Option<Connection> {

@@ -29,7 +29,6 @@ use crate::nat::stun::driver::{DetectConfig, detect, serve};
 #[derive(Clone)]
 pub(super) struct Reachability {
     profile: watch::Receiver<Option<NatProfile>>,
-    mappings: watch::Receiver<Vec<OwnMapping>>,
     connector: Connector,
 }
 
@@ -58,7 +57,7 @@ impl Reachability {
         let config = ConnectorConfig {
             stun_servers: servers.clone(),
             profile: profile.clone(),
-            mappings: mappings.clone(),
+            mappings,
             turn: None,
             registry: registry.clone(),
             ipv6: options.enable_ipv6,
@@ -90,17 +89,12 @@ impl Reachability {
         for relay in &options.relays {
             tracker.spawn(keep_place(relay.clone(), fabric.clone(), events.clone(), stop.clone()));
         }
-        Ok(Self { profile, mappings, connector })
+        Ok(Self { profile, connector })
     }
 
     /// The NAT in front of this node, once it is known.
     pub(super) fn profile(&self) -> Option<NatProfile> {
         self.profile.borrow().clone()
-    }
-
-    /// Ports that the router holds open for this node.
-    pub(super) fn mappings(&self) -> Vec<OwnMapping> {
-        self.mappings.borrow().clone()
     }
 
     /// Reaches peers by whatever way there is.

@@ -132,6 +132,10 @@ macro_rules! options {
     )+ };
 }
 
+mod connecting;
+
+pub use connecting::ConnectOptions;
+
 options! {
     /// Options every node has, whatever its role.
     NodeOptions {
@@ -439,6 +443,7 @@ mod tests {
             FindOptions::TABLE,
             NatOptions::TABLE,
             MappingOptions::TABLE,
+            ConnectOptions::TABLE,
         ];
         for info in tables.concat() {
             assert!(info.doc.contains("Default"), "{} has no documented default", info.name);

@@ -195,6 +195,25 @@ pub fn check_target(text: &str) -> Result<()> {
     address::parse(text).map(|_| ())
 }
 
+/// Whether a text names an address that can be dialled directly, rather than a peer or a way through a relay.
+/// `InvalidArgument` says what is wrong with it.
+pub fn is_address(text: &str) -> Result<bool> {
+    Ok(match address::parse(text)? {
+        address::Target::Host(..) => true,
+        address::Target::Peer(_) => false,
+        address::Target::Address(address, peer) => peer.is_none() || !address::is_relayed(&address),
+    })
+}
+
+/// The peer that a text names, if it does, and the address it gives for it. `InvalidArgument` says what is wrong.
+pub fn peer_of(text: &str) -> Result<(Option<PeerId>, Option<String>)> {
+    Ok(match address::parse(text)? {
+        address::Target::Host(..) => (None, Some(text.to_owned())),
+        address::Target::Peer(peer) => (Some(address::peer_text(&peer)), None),
+        address::Target::Address(address, peer) => (peer.as_ref().map(address::peer_text), Some(address.to_string())),
+    })
+}
+
 /// Where to open a stream: on one link, or on the best link to a peer.
 #[derive(Clone, Copy, Debug)]
 pub enum OpenOn<'a> {
@@ -341,6 +360,12 @@ impl Fabric {
             understood += 1;
         }
         understood
+    }
+
+    /// The addresses remembered of a peer, newest first.
+    pub fn known_addresses(&self, peer: &PeerId) -> Vec<String> {
+        let Ok(peer) = address::peer_id(peer) else { return Vec::new() };
+        self.inner.table.addresses_of(&peer).iter().map(ToString::to_string).collect()
     }
 
     /// The best existing link to the peer, or a new one over its known addresses, within [`limits::DIAL_TIMEOUT`].

@@ -64,6 +64,8 @@ pub const PUNCH_LINGER: Duration = Duration::from_secs(3);
 pub const PUNCH_QUEUE: usize = 256;
 /// Peers that are being reached, or held through a ladder, at once: as many as a large node has connections.
 pub const MAX_CLIMBS: usize = 2048;
+/// Preferred ways in one call: every spelling of every way, with room.
+pub const MAX_PREFERRED_METHODS: usize = 64;
 /// Wishes that wait for one climb; it takes them between two steps.
 pub const CLIMB_WISHES: usize = 16;
 /// So long a new link waits for the rung that made it to say so.
