@@ -132,8 +132,9 @@ pub const UDP_PUNCH_RUNG_TIMEOUT: Duration = Duration::from_millis(2500);
 /// Time for guessed ports: a round of prediction and one of 1024 probes at 500 per second, each with its exchange. A
 /// deadline for what hangs, nothing waits for it.
 pub const ADVANCED_PUNCH_RUNG_TIMEOUT: Duration = Duration::from_secs(7);
-/// Time for TCP punching: two retransmissions of a SYN with retries after refusals.
-pub const TCP_PUNCH_RUNG_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time for TCP punching: DCUtR's head start, the exchange of messages, and two retransmissions of a SYN with retries
+/// after refusals.
+pub const TCP_PUNCH_RUNG_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time for ICE and for relays, where servers take part.
 pub const RELAY_RUNG_TIMEOUT: Duration = Duration::from_secs(5);
 /// A round ends after this, whatever still runs.

@@ -46,6 +46,8 @@ pub struct Climb {
     relayed_since: Instant,
     progress: watch::Sender<Progress>,
     gave_up: bool,
+    /// Wishes taken up, besides the first.
+    taken: u64,
 }
 
 /// What a climb waits for.
@@ -79,6 +81,7 @@ impl Climb {
             relayed_since: Instant::now(),
             progress,
             gave_up: false,
+            taken: 0,
         }
     }
 
@@ -141,6 +144,7 @@ impl Climb {
     }
 
     async fn wished(&mut self, wish: Wish) {
+        self.taken += 1;
         let new = self.knowledge.add_wish(&self.peer, wish).await;
         if new || self.gave_up {
             let again = std::mem::take(&mut self.gave_up);
@@ -149,7 +153,6 @@ impl Climb {
                 self.ladder.start(self.clock.now());
             }
         }
-        self.tell();
     }
 
     fn update(&mut self) {
@@ -220,10 +223,14 @@ impl Climb {
             return;
         }
         let method = self.method_of(&link);
+        if !self.knowledge.may_use(method) {
+            return;
+        }
         if link.relayed {
             self.knowledge.add_circuit(&link.address);
         }
         let rung = self.ladder.inbound(self.clock.now(), method, link.relayed);
+        self.remember(method, &link);
         self.links.insert(rung, (link, method));
         self.update();
     }
@@ -319,11 +326,13 @@ impl Climb {
     }
 
     fn tell(&self) {
-        let (log, gave_up) = (self.ladder.log(), self.gave_up);
+        let log = self.ladder.log();
+        let at_rest = self.ladder.is_at_rest() && self.asking.is_empty() && self.unclaimed.is_empty();
+        let taken = self.taken;
         self.progress.send_if_modified(|progress| {
-            let same = progress.gave_up == gave_up && progress.log == *log;
+            let same = progress.at_rest == at_rest && progress.taken == taken && progress.log == *log;
             if !same {
-                (progress.log, progress.gave_up) = (log.clone(), gave_up);
+                (progress.log, progress.at_rest, progress.taken) = (log.clone(), at_rest, taken);
             }
             !same
         });

@@ -84,7 +84,10 @@ pub struct Reached {
 #[derive(Clone, Debug, Default)]
 struct Progress {
     path: Option<(Link, Method)>,
-    gave_up: bool,
+    /// Nothing more is tried.
+    at_rest: bool,
+    /// Wishes taken up, besides the first.
+    taken: u64,
     log: AttemptLog,
 }
 
@@ -92,6 +95,8 @@ struct Progress {
 #[derive(Debug)]
 struct Running {
     wishes: mpsc::Sender<Wish>,
+    /// Wishes sent, besides the first.
+    sent: u64,
     progress: watch::Receiver<Progress>,
 }
 
@@ -170,8 +175,11 @@ impl Connector {
                 }
                 event = events.next() => match event {
                     Some(FabricEvent::LinkUp(link)) if link.relayed && link.outbound => {
-                        // Without room the peer stays on its relay.
-                        let _ = self.climb(&link.peer, Wish::default());
+                        // A ladder that somebody wished for sees the link by itself. Without room the peer stays on
+                        // its relay.
+                        if !shared.is_climbing(&link.peer) {
+                            let _ = self.climb(&link.peer, Wish::default());
+                        }
                     }
                     Some(_) => {}
                     None => break,
@@ -189,7 +197,7 @@ impl Connector {
     /// link counts, unless certain ways are asked for.
     ///
     /// Errors: `PeerUnreachable` or `Timeout` with [`NotReached`] as the source, `InvalidArgument` for this node's own
-    /// id, `LimitReached` when [`limits::MAX_CLIMBS`] peers are being reached. Cancel safe: the ladder goes on.
+    /// id, `LimitReached` when [`limits::MAX_CLIMBS`] peers are being reached or too many wait for this one. Cancel safe: the ladder goes on.
     pub async fn connect(&self, peer: &PeerId, wish: Wish, timeout: Duration) -> Result<Reached> {
         if *peer == self.shared.fabric.local_peer() {
             return Err(Error::new(ErrorKind::InvalidArgument, "the address leads to this node itself"));
@@ -198,13 +206,13 @@ impl Connector {
         let fits = |method: Method| {
             wanted.as_ref().is_none_or(|wanted| wanted.iter().any(|one| one.methods.contains(&method)))
         };
-        let mut progress = self.climb(peer, wish)?;
+        let (mut progress, number) = self.climb(peer, wish)?;
         let outcome = tokio::time::timeout(timeout, async {
             loop {
                 let now = progress.borrow_and_update().clone();
                 match now.path {
                     Some((link, method)) if fits(method) => return Ok(Reached { link, method, log: now.log }),
-                    _ if now.gave_up => return Err((ErrorKind::PeerUnreachable, now.log)),
+                    _ if now.at_rest && now.taken >= number => return Err((ErrorKind::PeerUnreachable, now.log)),
                     _ => {}
                 }
                 if progress.changed().await.is_err() {
@@ -227,14 +235,23 @@ impl Connector {
         Err(Error::with_source(kind, what, NotReached { log, advice }))
     }
 
-    /// The climb to a peer: the one that runs, with this wish added, or a new one.
-    fn climb(&self, peer: &PeerId, wish: Wish) -> Result<watch::Receiver<Progress>> {
+    /// The climb to a peer: the one that runs, with this wish added, or a new one. With the number of the wish in it.
+    fn climb(&self, peer: &PeerId, wish: Wish) -> Result<(watch::Receiver<Progress>, u64)> {
         let mut climbs = self.shared.climbs();
-        if let Some(running) = climbs.get(peer)
+        if let Some(running) = climbs.get_mut(peer)
             && !running.wishes.is_closed()
-            && running.wishes.try_send(wish.clone()).is_ok()
         {
-            return Ok(running.progress.clone());
+            match running.wishes.try_send(wish.clone()) {
+                Ok(()) => {
+                    running.sent += 1;
+                    return Ok((running.progress.clone(), running.sent));
+                }
+                Err(mpsc::error::TrySendError::Full(_)) => {
+                    return Err(Error::new(ErrorKind::LimitReached, format!("too many calls wait for {peer}")));
+                }
+                // It has just ended.
+                Err(mpsc::error::TrySendError::Closed(_)) => {}
+            }
         }
         if climbs.len() >= limits::MAX_CLIMBS && !climbs.contains_key(peer) {
             let full = format!("{} peers are being reached already", limits::MAX_CLIMBS);
@@ -253,8 +270,8 @@ impl Connector {
                 climbs.remove(&name);
             }
         });
-        climbs.insert(peer.clone(), Running { wishes, progress: progress.clone() });
-        Ok(progress)
+        climbs.insert(peer.clone(), Running { wishes, sent: 0, progress: progress.clone() });
+        Ok((progress, 0))
     }
 }
 
@@ -265,8 +282,11 @@ impl Shared {
 
     /// Whether a ladder of ours to this peer is at work without a direct path.
     fn is_climbing_to(&self, peer: &PeerId) -> bool {
-        let climbs = self.climbs();
-        climbs.get(peer).is_some_and(|running| !running.wishes.is_closed()) && !self.is_direct(peer)
+        self.is_climbing(peer) && !self.is_direct(peer)
+    }
+
+    fn is_climbing(&self, peer: &PeerId) -> bool {
+        self.climbs().get(peer).is_some_and(|running| !running.wishes.is_closed())
     }
 
     fn is_direct(&self, peer: &PeerId) -> bool {

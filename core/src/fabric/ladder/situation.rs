@@ -51,6 +51,12 @@ impl Knowledge {
         (self.candidates.len(), self.circuits.len(), self.preferred.clone()) != before
     }
 
+    /// Whether a link that came about in this way is what somebody wishes. A circuit is always good for talking.
+    pub fn may_use(&self, method: Method) -> bool {
+        let Some(preferred) = &self.preferred else { return true };
+        method == Method::Circuit || preferred.iter().any(|preference| preference.methods.contains(&method))
+    }
+
     /// Adds what the peer says about itself.
     pub fn add_description(&mut self, description: Description) {
         self.theirs = Some(description.profile);

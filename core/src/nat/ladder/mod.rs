@@ -261,6 +261,11 @@ impl Ladder {
         self.paths.active()
     }
 
+    /// Whether nothing is being tried or about to be.
+    pub fn is_at_rest(&self) -> bool {
+        self.waiting.is_empty() && self.running.is_empty()
+    }
+
     /// Everything tried so far.
     pub fn log(&self) -> &AttemptLog {
         &self.log

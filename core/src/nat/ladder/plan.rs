@@ -239,7 +239,7 @@ impl Planner<'_> {
         }
     }
 
-    /// Keeps what the user prefers, in the user's order.
+    /// Keeps what the user prefers, in the user's order; and the circuit, if that is how the two sides can talk about it.
     fn keep_preferred(&mut self) {
         let Some(preferred) = &self.situation.preferred else { return };
         let mut kept = Vec::new();
@@ -251,6 +251,10 @@ impl Planner<'_> {
                     }
                 }
             }
+        }
+        if self.situation.signalling == Signalling::AfterCircuit {
+            let circuit = self.steps.iter().find(|step| step.method == Method::Circuit);
+            circuit.into_iter().for_each(|step| merge(&mut kept, step.clone()));
         }
         for step in std::mem::replace(&mut self.steps, kept) {
             if !self.steps.iter().any(|kept| kept.method == step.method) {
