@@ -66,12 +66,11 @@ impl Guard {
         }
         // Who meets us through a relay in our own network may be there as well.
         let name = peer.as_ref().map(address::peer_text);
-        let near = |text: &str| text.parse().is_ok_and(|relay: Multiaddr| address::is_near(&relay));
         let local = self
             .table
             .links()
             .iter()
-            .any(|link| link.relayed && Some(&link.peer) == name.as_ref() && near(&link.address));
+            .any(|link| Some(&link.peer) == name.as_ref() && address::is_near_circuit(&link.address));
         match addresses.iter().find(|address| !socket_of(address).is_some_and(|at| may_probe(at, local))) {
             Some(forbidden) => Err(Refused(forbidden.clone())),
             None => Ok(()),

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use libp2p::swarm::ConnectionId;
@@ -59,6 +60,8 @@ pub struct Table {
     book: Mutex<Recent<libp2p::PeerId, Vec<Multiaddr>>>,
     banned: Mutex<Recent<libp2p::PeerId, ()>>,
     listening: Mutex<Vec<Multiaddr>>,
+    /// Ends of paths made elsewhere over which a third carries the datagrams.
+    relayed: Mutex<Recent<SocketAddr, ()>>,
     streams: Mutex<Streams>,
 }
 
@@ -106,13 +109,22 @@ impl Table {
             peer: address::peer_text(peer),
             address: remote.to_string(),
             transport: address::transport(&remote),
-            relayed: address::is_relayed(&remote),
+            relayed: address::is_relayed(&remote) || self.is_carried(&remote),
             outbound,
         };
         let near = address::is_near(&remote);
         links.by_connection.insert(connection, link.id);
         links.by_id.insert(link.id, Entry { link: link.clone(), connection, opener, near, closing: false });
         link
+    }
+
+    /// What is at this end of a path comes through a third, though its address does not show it.
+    pub fn mark_relayed(&self, remote: SocketAddr) {
+        locked(&self.relayed).entry(remote, limits::MAX_RELAYED_PATHS);
+    }
+
+    fn is_carried(&self, remote: &Multiaddr) -> bool {
+        address::quic_socket(remote).is_some_and(|remote| locked(&self.relayed).items.contains_key(&remote))
     }
 
     /// Forgets a connection that ended.

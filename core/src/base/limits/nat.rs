@@ -66,6 +66,8 @@ pub const PUNCH_QUEUE: usize = 256;
 pub const MAX_CLIMBS: usize = 2048;
 /// Preferred ways in one call: every spelling of every way, with room.
 pub const MAX_PREFERRED_METHODS: usize = 64;
+/// Ends of relayed paths that are known as such; as many as wait to become links, and those that just did.
+pub const MAX_RELAYED_PATHS: usize = 256;
 /// Wishes that wait for one climb; it takes them between two steps.
 pub const CLIMB_WISHES: usize = 16;
 /// So long a new link waits for the rung that made it to say so.
