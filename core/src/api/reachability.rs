@@ -1,6 +1,7 @@
 //! What a running node does so that others can reach it: it finds out its NAT, tells others what address it sees them
 //! at, and keeps places at relays. Not here: reaching others (`fabric`), and the protocols (`nat`).
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::sync::{broadcast, watch};
@@ -14,12 +15,13 @@ use crate::base::events::{ErrorRecord, Event};
 use crate::base::limits;
 use crate::base::options::NodeOptions;
 use crate::fabric::meet::{self, MeetConfig};
-use crate::fabric::{Fabric, FabricEvent};
-use crate::nat::mapping::reach::Reach;
+use crate::fabric::{Fabric, FabricEvent, FabricEvents};
+use crate::nat::mapping::reach::{Reach, is_public};
 use crate::nat::mapping::{self, Protocol};
 use crate::nat::mapping::{MapperConfig, PortMapper};
 use crate::nat::profile::NatProfile;
 use crate::nat::stun::driver::{DetectConfig, detect, serve};
+use crate::net::interfaces::{InterfaceWatch, local_addresses};
 
 /// What is known about reaching this node.
 #[derive(Clone)]
@@ -57,7 +59,7 @@ impl Reachability {
             let mut config = DetectConfig::new(servers);
             config.ipv6 = options.enable_ipv6;
             config.ports = fabric.udp_ports();
-            tracker.spawn(find_out(config, found, events.clone(), stop.clone()));
+            tracker.spawn(find_out(config, found, fabric.clone(), events.clone(), stop.clone()));
         }
         if (options.enable_upnp || options.enable_natpmp) && !options.local_only {
             tracker.spawn(keep_mapped(options.clone(), fabric.port(), profile.clone(), events.clone(), stop.clone()));
@@ -74,24 +76,81 @@ impl Reachability {
     }
 }
 
+/// Examines the NAT in front of us, and again whenever there is reason to believe that it is another one.
 async fn find_out(
     config: DetectConfig,
     found: watch::Sender<Option<NatProfile>>,
+    fabric: Fabric,
     events: EventBus,
     stop: CancellationToken,
 ) {
-    match detect(config, stop.clone()).await {
-        Ok(profile) => {
-            // Whoever hears the event finds the profile.
-            found.send_replace(Some(profile.clone()));
-            events.send(Event::NatDetected {
-                nat_type: profile.name().to_owned(),
-                public_v4: profile.public_v4.map(|address| address.to_string()),
-                public_v6: profile.public_v6.map(|address| address.to_string()),
-            });
+    let mut interfaces = InterfaceWatch::new();
+    let (mut ours, mut told) = (addresses().await, None);
+    loop {
+        let begun = tokio::time::Instant::now();
+        let mut news = fabric.subscribe();
+        match detect(config.clone(), stop.clone()).await {
+            Ok(profile) => {
+                // Whoever hears the event finds the profile.
+                found.send_replace(Some(profile.clone()));
+                events.send(Event::NatDetected {
+                    nat_type: profile.name().to_owned(),
+                    public_v4: profile.public_v4.map(|address| address.to_string()),
+                    public_v6: profile.public_v6.map(|address| address.to_string()),
+                });
+            }
+            Err(_) if stop.is_cancelled() => return,
+            Err(error) => warn(&events, &error),
         }
-        Err(_) if stop.is_cancelled() => {}
-        Err(error) => warn(&events, &error),
+        let known = found.borrow().as_ref().and_then(|profile| profile.public_v4).map(|at| at.ip());
+        let moved = async {
+            let seen = seen_elsewhere(&mut news, [known, told]).await;
+            tokio::time::sleep_until(begun + limits::DETECT_PAUSE).await;
+            seen
+        };
+        tokio::select! {
+            () = other_addresses(&mut interfaces, &mut ours) => {}
+            // Should the servers not agree with whoever told us, once is enough.
+            seen = moved => told = Some(seen),
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// This machine's addresses, in order.
+async fn addresses() -> Vec<IpAddr> {
+    let mut found = tokio::task::spawn_blocking(local_addresses).await.unwrap_or_default();
+    found.sort_unstable();
+    found
+}
+
+/// Waits until this machine has other addresses than those.
+async fn other_addresses(interfaces: &mut InterfaceWatch, ours: &mut Vec<IpAddr>) {
+    loop {
+        interfaces.changed().await;
+        let now = addresses().await;
+        if now != *ours {
+            *ours = now;
+            return;
+        }
+    }
+}
+
+/// Waits until a peer sees us at another public IPv4 address than those we know of.
+async fn seen_elsewhere(news: &mut FabricEvents, known: [Option<IpAddr>; 2]) -> IpAddr {
+    loop {
+        match news.next().await {
+            Some(FabricEvent::Identified { observed, .. }) => {
+                let seen: Option<IpAddr> = observed.split('/').nth(2).and_then(|text| text.parse().ok());
+                if let Some(seen) = seen.filter(|seen| seen.is_ipv4() && is_public(*seen))
+                    && !known.contains(&Some(seen))
+                {
+                    return seen;
+                }
+            }
+            Some(_) => {}
+            None => std::future::pending().await,
+        }
     }
 }
 
@@ -179,6 +238,7 @@ async fn keep_place(relay: String, fabric: Fabric, events: EventBus, stop: Cance
             match fabric.reserve(&relay).await {
                 Ok(address) => {
                     (pause, told) = (limits::RELAY_RETRY, false);
+                    let since = tokio::time::Instant::now();
                     events.send(Event::RelayReserved { address: address.clone() });
                     loop {
                         match links.next().await {
@@ -190,6 +250,9 @@ async fn keep_place(relay: String, fabric: Fabric, events: EventBus, stop: Cance
                         }
                     }
                     events.send(Event::RelayLost { address });
+                    if since.elapsed() >= limits::RELAY_RETRY {
+                        continue;
+                    }
                 }
                 Err(error) => {
                     // Once is enough for a relay that stays away.

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Fabric, FabricEvent, Link, Path, SIGNAL_PROTOCOL, StreamSignal, address};
+use super::{Fabric, FabricEvent, Link, Path, SIGNAL_PROTOCOL, Stage, StreamSignal, address};
 use crate::base::error::Result;
 use crate::base::ids::PeerId;
 use crate::base::limits;
@@ -66,6 +66,15 @@ pub async fn run(fabric: Fabric, config: MeetConfig, stop: CancellationToken) ->
                         meetings.spawn(Arc::clone(&shared).begin(link));
                     }
                 }
+                // The direct way is gone, the one around it is still there.
+                Some(FabricEvent::LinkDown(lost, false)) if !lost.relayed => {
+                    let around = |link: &Link| link.relayed && link.outbound && link.peer == lost.peer;
+                    if let Some(link) = shared.fabric.links().into_iter().find(around)
+                        && meetings.len() < limits::MAX_MEETINGS
+                    {
+                        meetings.spawn(Arc::clone(&shared).begin(link));
+                    }
+                }
                 Some(_) => {}
                 None => break,
             },
@@ -87,7 +96,8 @@ impl Shared {
     }
 
     fn is_direct(&self, peer: &PeerId) -> bool {
-        self.fabric.links().iter().any(|link| link.peer == *peer && !link.relayed)
+        let direct = |link: &Link| link.peer == *peer && !link.relayed && self.fabric.stage(link) < Stage::Suspect;
+        self.fabric.links().iter().any(direct)
     }
 
     async fn meet(&self, link: Link, side: Side, opening: impl Future<Output = Result<StreamSignal>>) {

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::IDLE_CONNECTION_TIMEOUT;
 
-/// Pause before a relay that refused or was lost is asked again, doubled up to the next limit.
-pub const RELAY_RETRY: Duration = Duration::from_secs(5);
+/// Pause before a relay that refused is asked again, doubled up to the next limit. One that was lost after it had held a
+/// place for so long is asked at once: most likely only the way to it broke.
+pub const RELAY_RETRY: Duration = Duration::from_secs(1);
 /// Longest pause between two requests to the same relay.
 pub const MAX_RELAY_RETRY: Duration = Duration::from_secs(300);
 /// Largest signalling message: a peer's candidates and predicted ports, and what Gun carries in one put.
@@ -261,6 +262,8 @@ pub const MAPPING_EVENTS: usize = 256;
 pub const UPNP_REQUESTS: usize = 2 * MAX_MAPPINGS;
 /// How often the default gateway is looked up again: a changed route does not always come with a changed address.
 pub const GATEWAY_INTERVAL: Duration = Duration::from_secs(15);
+/// The NAT is not examined more often than this on the word of peers that see us at another address.
+pub const DETECT_PAUSE: Duration = Duration::from_secs(30);
 /// After a change of addresses the routes follow; wait for them to settle.
 pub const INTERFACE_SETTLE: Duration = Duration::from_millis(250);
 /// Longest lease asked for: a day, which is also the longest that UPnP knows for pinholes.
