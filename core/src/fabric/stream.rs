@@ -10,6 +10,7 @@ use libp2p::core::upgrade::NegotiationError;
 use tokio::sync::mpsc;
 
 use super::Link;
+use super::liveness::{Expectation, Pulse};
 use super::table::Table;
 
 /// An ordered, reliable, bidirectional byte stream on one link.
@@ -22,6 +23,7 @@ use super::table::Table;
 pub struct Stream {
     slot: Arc<Slot>,
     link: Link,
+    pulse: Arc<Pulse>,
     /// Until the first byte arrives, an end of the stream may mean that the peer refused it. Outbound streams only.
     unanswered: bool,
     closed_by_us: bool,
@@ -54,7 +56,28 @@ impl Stream {
     pub(super) fn inbound(inner: libp2p::Stream, link: Link, table: &Table) -> Self {
         let slot = Arc::new(Slot(Mutex::new(Some(inner))));
         table.add_stream(&slot);
-        Self { slot, link, unanswered: false, closed_by_us: false }
+        let pulse = table.pulse(link.id).unwrap_or_else(Pulse::new);
+        Self { slot, link, pulse, unanswered: false, closed_by_us: false }
+    }
+
+    /// To say whether bytes are owed to us on this stream; nothing is at first.
+    pub fn expectation(&self) -> Expectation {
+        Expectation::new(Arc::clone(&self.pulse))
+    }
+
+    /// Notes what a read says about the link.
+    fn heard(&self, read: &Poll<io::Result<usize>>) {
+        if matches!(read, Poll::Ready(Ok(length)) if *length > 0) {
+            self.pulse.hear();
+        }
+    }
+
+    /// Notes what a write says about the link.
+    fn spoke(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if matches!(written, Poll::Ready(Ok(length)) if length > 0) {
+            self.pulse.speak();
+        }
+        written
     }
 
     /// The connection that carries it.
@@ -86,13 +109,16 @@ impl Stream {
     }
 }
 
-fn is_negotiation(error: &io::Error) -> bool {
+/// Whether the other side does not speak the protocol.
+pub(super) fn is_negotiation(error: &io::Error) -> bool {
     error.get_ref().and_then(|inner| inner.downcast_ref::<NegotiationError>()).is_some()
 }
 
 impl AsyncRead for Stream {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        match self.slot.with(|inner| inner.poll_read(context, buffer)) {
+        let read = self.slot.with(|inner| inner.poll_read(context, buffer));
+        self.heard(&read);
+        match read {
             Poll::Ready(read) if self.unanswered && !buffer.is_empty() => Poll::Ready(self.explain(context, read)),
             other => other,
         }
@@ -103,7 +129,9 @@ impl AsyncRead for Stream {
         context: &mut Context<'_>,
         buffers: &mut [IoSliceMut<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.slot.with(|inner| inner.poll_read_vectored(context, buffers)) {
+        let read = self.slot.with(|inner| inner.poll_read_vectored(context, buffers));
+        self.heard(&read);
+        match read {
             Poll::Ready(read) if self.unanswered && buffers.iter().any(|buffer| !buffer.is_empty()) => {
                 Poll::Ready(self.explain(context, read))
             }
@@ -114,7 +142,8 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.slot.with(|inner| inner.poll_write(context, bytes))
+        let written = self.slot.with(|inner| inner.poll_write(context, bytes));
+        self.spoke(written)
     }
 
     fn poll_write_vectored(
@@ -122,7 +151,8 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.slot.with(|inner| inner.poll_write_vectored(context, parts))
+        let written = self.slot.with(|inner| inner.poll_write_vectored(context, parts));
+        self.spoke(written)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

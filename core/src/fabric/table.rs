@@ -10,6 +10,7 @@ use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, StreamProtocol};
 use tokio::sync::{mpsc, oneshot};
 
+use super::liveness::{Pulse, Stage};
 use super::stream::{Slot, Stream};
 use super::{Link, Transport, address, paths};
 use crate::base::error::{Error, ErrorKind, Result};
@@ -29,6 +30,9 @@ struct Entry {
     near: bool,
     /// Being closed on purpose: not offered to anyone any more.
     closing: bool,
+    pulse: Arc<Pulse>,
+    /// Whether it seems to work.
+    stage: Stage,
 }
 
 #[derive(Default)]
@@ -114,7 +118,9 @@ impl Table {
         };
         let near = address::is_near(&remote);
         links.by_connection.insert(connection, link.id);
-        links.by_id.insert(link.id, Entry { link: link.clone(), connection, opener, near, closing: false });
+        let (pulse, stage) = (Pulse::new(), Stage::Fine);
+        let entry = Entry { link: link.clone(), connection, opener, near, closing: false, pulse, stage };
+        links.by_id.insert(link.id, entry);
         link
     }
 
@@ -162,11 +168,38 @@ impl Table {
         locked(&self.links).by_id.values().filter(|entry| !entry.closing).map(|entry| entry.link.clone()).collect()
     }
 
-    /// The best usable link among those that fit: direct before relayed; on paths inside one site TCP before QUIC,
-    /// because there nothing is lost and TCP costs less; then the oldest, so that everyone agrees on one.
+    /// Notes what is thought of a connection.
+    pub fn set_stage(&self, connection: ConnectionId, stage: Stage) {
+        let mut links = locked(&self.links);
+        if let Some(entry) = links.by_id.values_mut().find(|entry| entry.connection == connection) {
+            entry.stage = stage;
+        }
+    }
+
+    /// What is thought of a link; one that has ended is dead.
+    pub fn stage(&self, link: u64) -> Stage {
+        locked(&self.links).by_id.get(&link).filter(|entry| !entry.closing).map_or(Stage::Dead, |entry| entry.stage)
+    }
+
+    /// What the streams of a link tell of it.
+    pub fn pulse(&self, link: u64) -> Option<Arc<Pulse>> {
+        locked(&self.links).by_id.get(&link).map(|entry| Arc::clone(&entry.pulse))
+    }
+
+    /// The connections of all links that fit, and their peers.
+    pub fn connections(&self, fits: impl Fn(&Link) -> bool) -> Vec<(ConnectionId, libp2p::PeerId)> {
+        let links = locked(&self.links);
+        let fitting = links.by_id.values().filter(|entry| !entry.closing && fits(&entry.link));
+        fitting.filter_map(|entry| Some((entry.connection, address::peer_id(&entry.link.peer).ok()?))).collect()
+    }
+
+    /// The best usable link among those that fit and are not suspect: direct before relayed; on paths inside one site
+    /// TCP before QUIC, because there nothing is lost and TCP costs less; then the oldest, so that everyone agrees on
+    /// one.
     pub fn best_link(&self, fits: impl Fn(&Link) -> bool) -> Option<Link> {
         let links = locked(&self.links);
-        let usable = links.by_id.values().filter(|entry| !entry.closing && fits(&entry.link));
+        let usable =
+            links.by_id.values().filter(|entry| !entry.closing && entry.stage < Stage::Suspect && fits(&entry.link));
         usable
             .min_by_key(|entry| {
                 let slower = entry.near && entry.link.transport == Transport::Quic;
