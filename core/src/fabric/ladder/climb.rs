@@ -140,7 +140,9 @@ impl Climb {
         self.ladder.update(now, self.situation());
         let links = self.shared.fabric.links();
         let (mine, _): (Vec<Link>, Vec<Link>) = links.into_iter().partition(|link| link.peer == self.peer);
-        mine.into_iter().for_each(|link| self.inbound(link));
+        for link in mine {
+            self.inbound(link);
+        }
         self.ladder.start(now);
         self.carry_out();
         if self.links.is_empty() {
@@ -193,7 +195,9 @@ impl Climb {
         self.confirm_at = None;
         let up = self.links.iter().filter(|(_, (link, _))| self.shared.fabric.stage(link) < Stage::Suspect);
         let good: Vec<RungId> = up.map(|(rung, _)| *rung).collect();
-        good.into_iter().for_each(|rung| self.ladder.path_confirmed(now, rung));
+        for rung in good {
+            self.ladder.path_confirmed(now, rung);
+        }
     }
 
     fn situation(&self) -> Situation {
@@ -233,7 +237,9 @@ impl Climb {
             FabricEvent::Lagged(_) => {
                 let gone: Vec<Link> =
                     self.links.values().map(|(link, _)| link.clone()).filter(|link| !self.is_up(link)).collect();
-                gone.iter().for_each(|link| self.link_down(link));
+                for link in gone {
+                    self.link_down(&link);
+                }
             }
             _ => {}
         }
@@ -296,7 +302,9 @@ impl Climb {
     fn time_passed(&mut self) {
         let now = self.clock.now();
         let own: Vec<Link> = self.unclaimed.extract_if(.., |(until, _)| *until <= now).map(|(_, link)| link).collect();
-        own.into_iter().for_each(|link| self.inbound(link));
+        for link in own {
+            self.inbound(link);
+        }
         if self.confirm_at.is_some_and(|at| at <= now) {
             self.confirm();
         }

@@ -308,11 +308,10 @@ fn ice_port(port: Arc<UdpPort>, ipv6: bool) -> Option<IcePort> {
 
 fn failure_of(error: &Error) -> Failure {
     match error.kind() {
-        ErrorKind::Timeout => Failure::Timeout,
+        ErrorKind::Timeout | ErrorKind::PeerUnreachable => Failure::Timeout,
         ErrorKind::ConnectionClosed => Failure::Signalling,
         ErrorKind::Protocol => Failure::Protocol,
         ErrorKind::LimitReached => Failure::LimitReached,
-        ErrorKind::PeerUnreachable => Failure::Timeout,
         _ => Failure::Other,
     }
 }
