@@ -132,6 +132,10 @@ macro_rules! options {
     )+ };
 }
 
+mod traversal;
+
+pub use traversal::{IceOptions, PunchOptions, RegistryOptions, SaveConnectionOptions, TurnOptions, TurnServerOption};
+
 options! {
     /// Options every node has, whatever its role.
     NodeOptions {
@@ -439,6 +443,11 @@ mod tests {
             FindOptions::TABLE,
             NatOptions::TABLE,
             MappingOptions::TABLE,
+            PunchOptions::TABLE,
+            TurnOptions::TABLE,
+            IceOptions::TABLE,
+            RegistryOptions::TABLE,
+            SaveConnectionOptions::TABLE,
         ];
         for info in tables.concat() {
             assert!(info.doc.contains("Default"), "{} has no documented default", info.name);
