@@ -1,6 +1,6 @@
 // Enums and constants of the package. Not here: what takes them, which is ../index.d.ts.
 
-/** How the bytes of a connection travel. Only TCP, UDP (QUIC) and RELAY occur so far. */
+/** How the bytes of a connection travel. Nodes use TCP, UDP (QUIC) and RELAY so far. */
 export declare enum CONNECTION_TYPE {
   UNKNOWN = 'unknown',
   TCP = 'tcp',
