@@ -9,6 +9,8 @@ import { NatProfile } from './types/nat';
 
 export * from './types/constants';
 export * from './types/nat';
+export * from './types/registry';
+export * from './types/traversal';
 
 // --------------------------------------------------------------------------------------------------------------- errors
 

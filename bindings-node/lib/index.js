@@ -8,9 +8,22 @@ const { DigNatError } = require('./errors');
 const functions = require('./functions');
 const { FileHost } = require('./host');
 const { NetworkManager } = require('./manager');
+const registry = require('./registry');
+const traversal = require('./traversal');
 const upnp = require('./upnp');
 
-const api = { ...functions, ...upnp, ...constants, Connection, DigNatError, FileClient, FileHost, NetworkManager };
+const api = {
+  ...functions,
+  ...upnp,
+  ...traversal,
+  ...registry,
+  ...constants,
+  Connection,
+  DigNatError,
+  FileClient,
+  FileHost,
+  NetworkManager,
+};
 
 module.exports = { ...api, default: api };
 Object.defineProperty(module.exports, '__esModule', { value: true });

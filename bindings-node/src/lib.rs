@@ -17,4 +17,6 @@ mod functions;
 mod host;
 mod json;
 mod network;
+mod registry;
 mod task;
+mod traversal;

@@ -1,6 +1,6 @@
 // Enums and constants of the package. Not here: what takes them, which is ../index.d.ts.
 
-/** How the bytes of a connection travel. Only TCP, UDP (QUIC) and RELAY occur so far. */
+/** How the bytes of a connection travel. Nodes use TCP, UDP (QUIC) and RELAY so far. */
 export declare enum CONNECTION_TYPE {
   UNKNOWN = 'unknown',
   TCP = 'tcp',
@@ -38,6 +38,18 @@ export declare enum AnnouncePriority {
   HIGH = 'high',
   MEDIUM = 'medium',
   LOW = 'low',
+}
+
+/** How an ICE candidate's address was learned (RFC 8445). */
+export declare enum ICECandidateType {
+  /** Of an interface. */
+  HOST = 'host',
+  /** Seen by a STUN server. */
+  SRFLX = 'srflx',
+  /** Seen by the peer. */
+  PRFLX = 'prflx',
+  /** Of a TURN server. */
+  RELAY = 'relay',
 }
 
 export declare const NAT_METHODS: {

@@ -11,21 +11,30 @@ from . import errors, events, options, records, sync
 from ._running import version as _version
 from .aio import (
     Connection,
+    ConnectionRegistry,
     EventStream,
     FileClient,
     FileHost,
     NetworkManager,
+    PunchedSocket,
+    Signaling,
+    TurnAllocation,
     calculate_sha256,
     calculate_sha256_file,
+    connect_with_ice,
     create_file_client,
     create_file_host,
     create_network_manager,
+    create_turn_allocation,
     create_upnp_mapping,
     delete_upnp_mapping,
     detect_nat_type,
     discover_public_ips,
     download_file,
     external_address_upnp,
+    punch_tcp,
+    punch_udp,
+    tcp_simultaneous_open,
 )
 from .errors import (
     DigNatAddressInUseError,
@@ -50,6 +59,7 @@ from .errors import (
     DigNatVerificationFailedError,
 )
 from .records import (
+    AllocationInfo,
     CallbackRequest,
     DiscoveredPeer,
     DownloadResult,
@@ -63,14 +73,18 @@ from .records import (
     PortMapping,
     Progress,
     PublicIps,
+    RegistryEntry,
     RemoteFile,
+    SocketInfo,
 )
 
 __version__ = _version()
 
 __all__ = [
+    "AllocationInfo",
     "CallbackRequest",
     "Connection",
+    "ConnectionRegistry",
     "DigNatAddressInUseError",
     "DigNatCancelledError",
     "DigNatConnectionClosedError",
@@ -107,12 +121,19 @@ __all__ = [
     "PortMapping",
     "Progress",
     "PublicIps",
+    "PunchedSocket",
+    "RegistryEntry",
     "RemoteFile",
+    "Signaling",
+    "SocketInfo",
+    "TurnAllocation",
     "calculate_sha256",
     "calculate_sha256_file",
+    "connect_with_ice",
     "create_file_client",
     "create_file_host",
     "create_network_manager",
+    "create_turn_allocation",
     "create_upnp_mapping",
     "delete_upnp_mapping",
     "detect_nat_type",
@@ -122,6 +143,9 @@ __all__ = [
     "events",
     "external_address_upnp",
     "options",
+    "punch_tcp",
+    "punch_udp",
     "records",
     "sync",
+    "tcp_simultaneous_open",
 ]

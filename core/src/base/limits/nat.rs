@@ -247,6 +247,17 @@ pub const TURN_DATAGRAMS: usize = 1024;
 pub const TURN_COMMANDS: usize = 64;
 /// Bytes read from a TURN stream at once.
 pub const TURN_READ_BYTES: usize = 64 * 1024;
+/// Servers and addresses that one call with TURN servers names: more are a mistake, and each costs up to
+/// [`TURN_ALLOCATE_TIMEOUT`].
+pub const MAX_TURN_SERVERS: usize = 8;
+/// Local ports that one call for hole punching names as possible ones.
+pub const MAX_PUNCH_LOCAL_PORTS: usize = 64;
+/// Datagrams that came through a hole and wait to be received; the newest are dropped beyond it, as by any socket.
+pub const RAW_DATAGRAMS: usize = 1024;
+/// Bytes read at once from the stream of a hole.
+pub const RAW_READ_BYTES: usize = 64 * 1024;
+/// Largest datagram that goes through a hole: what UDP over IPv4 carries.
+pub const MAX_RAW_DATAGRAM_BYTES: usize = 65_507;
 /// Ports one node wishes to have mapped: a few per listener, as the original package allowed.
 pub const MAX_MAPPINGS: usize = 50;
 /// First pause before a PCP or NAT-PMP request is sent again; doubles. The router is one hop away.
