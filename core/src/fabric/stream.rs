@@ -32,18 +32,33 @@ pub struct Stream {
 /// Holds libp2p's stream so that the end of the fabric can take it away: a QUIC stream keeps the UDP socket open, and
 /// with it the port. The lock is only ever contended at that moment.
 #[derive(Debug)]
-pub(super) struct Slot(Mutex<Option<libp2p::Stream>>);
+pub(super) struct Slot(Mutex<Held>);
+
+#[derive(Debug)]
+enum Held {
+    Stream(libp2p::Stream),
+    /// The peer did not agree to the protocol.
+    Refused,
+    /// The fabric is shut down.
+    Ended,
+}
 
 impl Slot {
     /// Drops the stream. Its user reads and writes errors from now on.
     pub(super) fn empty(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.replace(Held::Ended);
+    }
+
+    fn replace(&self, by: Held) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = by;
     }
 
     fn with<T>(&self, act: impl FnOnce(Pin<&mut libp2p::Stream>) -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        match self.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-            Some(inner) => act(Pin::new(inner)),
-            None => Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the fabric is shut down"))),
+        let gone = |kind, text| Poll::Ready(Err(io::Error::new(kind, text)));
+        match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Held::Stream(inner) => act(Pin::new(inner)),
+            Held::Refused => gone(io::ErrorKind::ConnectionRefused, "the peer refused the stream"),
+            Held::Ended => gone(io::ErrorKind::ConnectionAborted, "the fabric is shut down"),
         }
     }
 }
@@ -54,7 +69,7 @@ impl Stream {
     }
 
     pub(super) fn inbound(inner: libp2p::Stream, link: Link, table: &Table) -> Self {
-        let slot = Arc::new(Slot(Mutex::new(Some(inner))));
+        let slot = Arc::new(Slot(Mutex::new(Held::Stream(inner))));
         table.add_stream(&slot);
         let pulse = table.pulse(link.id).unwrap_or_else(Pulse::new);
         Self { slot, link, pulse, unanswered: false, closed_by_us: false }
@@ -103,8 +118,12 @@ impl Stream {
                 self.unanswered = false;
                 Ok(length)
             }
-            Err(cause) if is_negotiation(&cause) => Err(io::Error::new(io::ErrorKind::ConnectionRefused, cause)),
-            Err(cause) => Err(cause),
+            Err(cause) => {
+                // What libp2p leaves of a stream whose protocol was not agreed upon panics when it is written to.
+                self.slot.replace(Held::Refused);
+                let refused = is_negotiation(&cause);
+                Err(if refused { io::Error::new(io::ErrorKind::ConnectionRefused, cause) } else { cause })
+            }
         }
     }
 }
@@ -119,7 +138,9 @@ impl AsyncRead for Stream {
         let read = self.slot.with(|inner| inner.poll_read(context, buffer));
         self.heard(&read);
         match read {
-            Poll::Ready(read) if self.unanswered && !buffer.is_empty() => Poll::Ready(self.explain(context, read)),
+            Poll::Ready(read) if self.unanswered && (read.is_err() || !buffer.is_empty()) => {
+                Poll::Ready(self.explain(context, read))
+            }
             other => other,
         }
     }
@@ -132,7 +153,9 @@ impl AsyncRead for Stream {
         let read = self.slot.with(|inner| inner.poll_read_vectored(context, buffers));
         self.heard(&read);
         match read {
-            Poll::Ready(read) if self.unanswered && buffers.iter().any(|buffer| !buffer.is_empty()) => {
+            Poll::Ready(read)
+                if self.unanswered && (read.is_err() || buffers.iter().any(|buffer| !buffer.is_empty())) =>
+            {
                 Poll::Ready(self.explain(context, read))
             }
             other => other,
