@@ -7,18 +7,29 @@ import dig, {
   FileClient,
   FileHost,
   HostFileCallback,
+  CONNECTION_TYPE,
+  ConnectionRegistry,
+  ICEClient,
   NatProfile,
   NetworkManager,
+  PunchedSocket,
+  TURNClient,
   calculateSHA256,
   calculateSHA256File,
+  connectWithICE,
+  connectionRegistry,
   createFileClient,
   createFileHost,
+  createTURNAllocation,
   createUPnPMapping,
   deleteUPnPMapping,
   detectNatType,
   discoverPublicIPs,
   downloadFile,
   getExternalAddressUPnP,
+  performTCPHolePunch,
+  performTCPSimultaneousOpen,
+  performUDPHolePunch,
   upnpClient,
 } from '@dignetwork/dig-nat-tools';
 
@@ -119,6 +130,34 @@ export async function mappings() {
   const outside: string | null = await getExternalAddressUPnP();
   const available: boolean = await upnpClient.isAvailable();
   return [mapping.externalPort, done, gone, outside, available];
+}
+
+export async function traversal(gunInstance: { get(key: string): unknown }) {
+  const ends = { localEndpoint: { host: '0.0.0.0', port: 12345 }, remoteEndpoint: { host: '192.0.2.1', port: 54321 } };
+  const udp: PunchedSocket = await performUDPHolePunch({ ...ends, timeout: 10000 });
+  const tcp = await performTCPHolePunch({ remoteEndpoint: '192.0.2.1:1', localPorts: [12345, 12346] });
+  const open = await performTCPSimultaneousOpen({ localId: 'a', remoteId: 'b', ...ends, signaling: gunInstance });
+  // The forms of the original compile; without endpoints they are refused when they run.
+  await performUDPHolePunch({ localId: 'a', remoteId: 'b', gun: gunInstance, localPort: 12345 });
+  udp.on('data', (data) => console.log(data.length));
+  if (udp.success) await tcp.socket.send(`${open.address}:${open.port}`);
+  const turn = { turnServer: 'turn:example.org', turnUsername: 'user', turnPassword: 'pass' };
+  const client = new TURNClient();
+  const allocation = await client.requestAllocation({ ...turn, protocol: 'TCP' });
+  allocation.on('data', (data, address, port) => console.log(data.length, address, port));
+  await createTURNAllocation({ turnServers: [{ urls: ['turn:a', 'turns:b'], username: 'u', credential: 'p' }] });
+  const signaling = { send: (message: Buffer) => message.length, receive: async () => null };
+  const ice = await connectWithICE({ localId: 'a', remoteId: 'b', signaling, stunServers: [], ...turn });
+  await new ICEClient({ allowPrivate: true }).connect({ signaling });
+  // @ts-expect-error a Gun instance is no carrier
+  await connectWithICE({ localId: 'a', remoteId: 'b', signaling: gunInstance });
+  return `${allocation.relayedAddress}:${allocation.relayedPort} ${ice.remoteCandidate?.type}`;
+}
+
+export async function registries() {
+  await connectionRegistry.saveSuccessfulConnection('peer', CONNECTION_TYPE.TCP, { address: '192.0.2.1', port: 1 });
+  const known: CONNECTION_TYPE[] = new ConnectionRegistry({ registryDir: 'a' }).getSuccessfulMethods('peer');
+  return [known, (await connectionRegistry.getConnectionMethod('peer'))?.lastSuccessTime];
 }
 
 export function errors(error: unknown) {

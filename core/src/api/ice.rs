@@ -155,3 +155,57 @@ fn describe(path: &IcePath) -> Result<((SocketInfo, SocketAddr), Out)> {
     info.remote_candidate = Some(path.remote_kind.name());
     Ok(((info, path.to), out))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::signalling::{SignallingEnd, signalling};
+
+    /// Brings the messages of one side to the other until the first has ended.
+    async fn carry(from: SignallingEnd, to: SignallingEnd) {
+        while let Some(message) = from.outgoing().await {
+            to.deliver(message).await.expect("short enough");
+        }
+        to.close();
+    }
+
+    fn on_one_machine() -> IceOptions {
+        IceOptions { allow_private: true, local_only: true, ..IceOptions::default() }
+    }
+
+    #[tokio::test]
+    async fn two_sides_meet_over_the_programs_signalling_and_go_apart() {
+        let ((one, here), (two, there)) = (signalling(), signalling());
+        tokio::spawn(carry(here.clone(), there.clone()));
+        tokio::spawn(carry(there, here));
+        let (first, second) = (connect_with_ice(on_one_machine(), one), connect_with_ice(on_one_machine(), two));
+        let (first, second) = tokio::try_join!(first.wait(), second.wait()).expect("connected");
+        assert_eq!((first.info().connection_type, first.info().local_candidate), ("ICE", Some("host")));
+        assert_eq!(first.info().remote_port, second.info().local_port);
+        for (from, to) in [(&first, &second), (&second, &first)] {
+            from.send(Bytes::from_static(b"hello")).await.expect("open");
+            assert_eq!(to.receive().await.expect("open").expect("not ended"), "hello");
+        }
+        let port = first.info().local_port;
+        first.close().await;
+        std::net::UdpSocket::bind(("0.0.0.0", port)).expect("the port is free again");
+        assert!(first.receive().await.expect("closed by us").is_none());
+    }
+
+    #[tokio::test]
+    async fn an_attempt_ends_when_it_is_cancelled_or_its_signalling_ends() {
+        let (engine, program) = signalling();
+        let attempt = connect_with_ice(on_one_machine(), engine);
+        assert!(program.outgoing().await.is_some(), "the first description");
+        attempt.cancel();
+        assert_eq!(attempt.wait().await.err().expect("cancelled").kind(), ErrorKind::Cancelled);
+        let (engine, program) = signalling();
+        program.close();
+        let error = connect_with_ice(on_one_machine(), engine).wait().await.err().expect("nobody to talk to");
+        assert_eq!(error.kind(), ErrorKind::ConnectionClosed);
+        let (engine, _program) = signalling();
+        let options = IceOptions { turn_server: Some("stun:a".into()), ..on_one_machine() };
+        let error = connect_with_ice(options, engine).wait().await.err().expect("not a TURN server");
+        assert!(error.to_string().starts_with("turnServer"), "{error}");
+    }
+}
