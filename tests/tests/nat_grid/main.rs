@@ -16,7 +16,7 @@ use kinds::{Kind, can_be_direct, kinds, neighbourhood, neighbours};
 use meeting::{Party, meet_all};
 use page::Grid;
 
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 /// Rows of the grid that share one lab with all columns: a lab has room for 31 sites.
 const ROWS: usize = 9;
 
