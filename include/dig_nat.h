@@ -588,6 +588,41 @@ typedef struct DigNatMappingOptions {
     uint64_t timeout_ms;
 } DigNatMappingOptions;
 
+/**
+ * Options of connecting to one peer by whatever way works.
+ */
+typedef struct DigNatConnectOptions {
+    /**
+     * Bytes of this struct; set by dig_nat_connect_options_init.
+     */
+    size_t size;
+    /**
+     * Where the peer may be, besides what is known of it: multiaddrs or "host:port". Default NULL: none.
+     */
+    const char *const *addresses;
+    /**
+     * How many addresses.
+     */
+    size_t addresses_count;
+    /**
+     * Only these ways, in this order, e.g. "direct", "upnp", "udp-hole-punch", "tcp-hole-punch", "ice", "turn", "relay".
+     * Default NULL: all ways, in the order that is usually fastest.
+     */
+    const char *const *preferred_methods;
+    /**
+     * How many ways.
+     */
+    size_t preferred_methods_count;
+    /**
+     * Time until a first connection stands, in ms. Default 30000, range 100 to 600000.
+     */
+    uint64_t timeout_ms;
+    /**
+     * Remember what worked and try it first the next time. Default on.
+     */
+    DigNatSwitch save_to_registry;
+} DigNatConnectOptions;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -1262,6 +1297,55 @@ void dig_nat_mapping_options_init(struct DigNatMappingOptions *options, size_t s
  * Sets all options to their defaults. `size` is `sizeof` the struct.
  */
 void dig_nat_find_options_init(struct DigNatFindOptions *options, size_t size);
+
+/**
+ * Sets all options to their defaults. `size` is `sizeof` the struct.
+ */
+void dig_nat_connect_options_init(struct DigNatConnectOptions *options, size_t size);
+
+/**
+ * Connects to a peer by whatever way works: directly, by a port that a router holds open, by punching through the NATs,
+ * or over a relay; and goes on looking for a better way. `peer` is a peer id, or a multiaddr that ends in one; a plain
+ * "host:port" is only dialled. Options may be NULL. Result: a connection (dig_nat_result_take_connection), peer, address,
+ * port, text (the way: "direct-v4", "udp-hole-punch", "circuit", ...), flag (whether a third node carries the bytes), and
+ * in the JSON {peer, method, connectionType, transport, address, port, relayed, tookMs, attempts}. The message of a
+ * DIG_NAT_STATUS_PEER_UNREACHABLE or DIG_NAT_STATUS_TIMEOUT has every way tried with its time and reason, and what would
+ * help.
+ */
+enum DigNatStatus dig_nat_manager_connect_to_peer(const struct DigNatManager *manager,
+                                                  const char *peer,
+                                                  const struct DigNatConnectOptions *options,
+                                                  DigNatDoneFn done,
+                                                  void *user,
+                                                  struct DigNatTask **task,
+                                                  struct DigNatError **error);
+
+/**
+ * Examines the NAT, the router and IPv6 as dig_nat_diagnose does, with this manager's STUN servers, and tries to reach a
+ * peer (as of dig_nat_manager_connect_to_peer) unless that is NULL. Options are those of the attempt and may be NULL.
+ * Result: as of dig_nat_diagnose; flag says whether the peer was reached. That it was not is no error.
+ */
+enum DigNatStatus dig_nat_manager_diagnose(const struct DigNatManager *manager,
+                                           const char *peer,
+                                           const struct DigNatConnectOptions *options,
+                                           DigNatDoneFn done,
+                                           void *user,
+                                           struct DigNatTask **task,
+                                           struct DigNatError **error);
+
+/**
+ * Examines the NAT in front of this machine, the router's port mapping protocols and IPv6; maps nothing. Options may be
+ * NULL. Result: text (the type of the NAT, as of dig_nat_detect_nat_type), what would help as items with a text, most
+ * useful first, and everything in the JSON: that of dig_nat_detect_nat_type and dig_nat_discover_public_ips, problem,
+ * gateway, portMapping, ipv6State, inboundBlocked, peer and advice, with null for what could not be told. A network that
+ * answers nothing is a result, not an error.
+ */
+enum DigNatStatus dig_nat_diagnose(const struct DigNatRuntime *runtime,
+                                   const struct DigNatNatOptions *options,
+                                   DigNatDoneFn done,
+                                   void *user,
+                                   struct DigNatTask **task,
+                                   struct DigNatError **error);
 
 /**
  * The whole result as JSON: an object, an array, "true", "false", or "null" for an operation without a result. Belongs

@@ -444,5 +444,9 @@ unsafe fn directory(pointer: *const c_char, name: &str) -> Result<Option<PathBuf
     Ok(text.filter(|text| !text.is_empty()).map(PathBuf::from))
 }
 
+mod connecting;
+
+pub use connecting::*;
+
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ use std::ffi::{CString, c_char};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use dig_nat_core::api::{Diagnosis, Traversal};
 use dig_nat_core::api::{
     DiscoveredPeer, DownloadResult, FileInfo, Message, NatProfile, NatReport, PortMapping, PublicIps, RemoteFile,
 };
@@ -131,6 +132,27 @@ impl Record {
             address: Some(shown(address)),
             connection: Mutex::new(Some(connection)),
             ..Self::of(&json)
+        }
+    }
+
+    /// A connection and how it came about, which is the JSON.
+    pub(crate) fn reached(connection: Arc<ConnectionObject>, traversal: &Traversal) -> Self {
+        Self {
+            text: Some(shown(traversal.method)),
+            port: traversal.port,
+            flag: traversal.relayed,
+            json: Self::of(traversal).json,
+            ..Self::connection(connection)
+        }
+    }
+
+    /// The type of the NAT, advice as items, everything in the JSON.
+    pub(crate) fn diagnosis(found: &Diagnosis) -> Self {
+        Self {
+            text: Some(shown(found.nat.nat_type)),
+            flag: found.peer.as_ref().is_some_and(|peer| peer.reached.is_some()),
+            items: found.advice.iter().map(|advice| Arc::new(Self::text(advice))).collect(),
+            ..Self::of(found)
         }
     }
 
