@@ -8,9 +8,10 @@ const { DigNatError } = require('./errors');
 const functions = require('./functions');
 const { FileHost } = require('./host');
 const { NetworkManager } = require('./manager');
+const reach = require('./reach');
 const upnp = require('./upnp');
 
-const api = { ...functions, ...upnp, ...constants, Connection, DigNatError, FileClient, FileHost, NetworkManager };
+const api = { ...functions, ...upnp, ...reach, ...constants, Connection, DigNatError, FileClient, FileHost, NetworkManager };
 
 module.exports = { ...api, default: api };
 Object.defineProperty(module.exports, '__esModule', { value: true });

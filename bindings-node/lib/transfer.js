@@ -37,8 +37,8 @@ class DownloadResult {
   }
 }
 
-/** Awaits a task of the engine; `signal` cancels it. `begin` starts it, synchronously. */
-async function runTask(begin, signal, what) {
+/** Awaits a task of the engine; `signal` cancels it. `begin` starts it, synchronously; `read` takes its result. */
+async function runTask(begin, signal, what, read = JSON.parse) {
   checkSignal(signal);
   if (signal && signal.aborted) {
     throw cancelled(`${what} was aborted before it began`, signal.reason);
@@ -47,7 +47,7 @@ async function runTask(begin, signal, what) {
   const abort = () => task.cancel();
   if (signal) signal.addEventListener('abort', abort, { once: true });
   try {
-    return JSON.parse(await call(() => task.wait()));
+    return read(await call(() => task.wait()));
   } catch (error) {
     if (signal && signal.aborted && error.code === 'ERR_CANCELLED') {
       throw cancelled(`${what} was aborted`, signal.reason);

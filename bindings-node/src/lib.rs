@@ -17,4 +17,5 @@ mod functions;
 mod host;
 mod json;
 mod network;
+mod reach;
 mod task;
