@@ -39,8 +39,9 @@ SETS = {
     "DownloadFileKeywords": ("download_file", ["NodeOptions", "ClientOptions", "DownloadOptions"]),
     "AddFileKeywords": ("add_file and share_file", ["AddFileOptions"]),
     "FindKeywords": ("find_peers", ["FindOptions"]),
+    "ConnectKeywords": ("connect_to_peer and NetworkManager.diagnose", ["ConnectOptions"]),
     "MappingKeywords": ("create_upnp_mapping and delete_upnp_mapping", ["MappingOptions"]),
-    "NatKeywords": ("detect_nat_type and discover_public_ips", ["NatOptions"]),
+    "NatKeywords": ("detect_nat_type, diagnose and discover_public_ips", ["NatOptions"]),
 }
 
 
