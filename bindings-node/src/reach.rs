@@ -13,10 +13,12 @@ use tokio::sync::Notify;
 use crate::connection::NativeConnection;
 use crate::{error, json};
 
+type Pending<T> = Pin<Box<dyn Future<Output = Result<T>> + Send>>;
+
 /// A future that may be dropped at any time.
 struct Cancellable<T> {
     cancelled: Arc<Notify>,
-    future: Mutex<Option<Pin<Box<dyn Future<Output = Result<T>> + Send>>>>,
+    future: Mutex<Option<Pending<T>>>,
 }
 
 impl<T> Cancellable<T> {
