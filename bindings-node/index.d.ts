@@ -6,9 +6,12 @@ import { EventEmitter } from 'events';
 
 import { CONNECTION_TYPE, NODE_TYPE } from './types/constants';
 import { NatProfile } from './types/nat';
+import { ConnectOptions, Diagnosis, PeerToReach, Traversal } from './types/reach';
+import { TURNServer } from './types/traversal';
 
 export * from './types/constants';
 export * from './types/nat';
+export * from './types/reach';
 export * from './types/registry';
 export * from './types/traversal';
 
@@ -120,6 +123,8 @@ export interface NodeOptions extends LaterOptions {
   /** STUN servers, `host:port` or `stun:host:port`, that tell the public address. Default three public ones, or none
    * with `localOnly`. */
   stunServers?: string[];
+  /** TURN servers over which peers are reached when nothing else works; the first one is used. Default none. */
+  turnServers?: TURNServer[];
   /** Ask the router by UPnP to forward the port. Default true; never with `localOnly`. */
   enableUPnP?: boolean;
   /** Another name of `enableUPnP`. */
@@ -493,6 +498,8 @@ export declare class Connection extends EventEmitter {
   readonly remoteAddress: string | undefined;
   readonly remotePort: number | undefined;
   readonly closed: boolean;
+  /** How it came about; undefined where it was just dialled or accepted. */
+  readonly traversal?: Traversal;
   /** Heard as `data` and `message` on the other side. At most 16 MiB. May be left unawaited; order is kept. */
   send(data: string | Bytes | ArrayBuffer): Promise<void>;
   /** Heard as an event of that type. Bytes stay bytes, anything else travels as JSON. */
@@ -516,8 +523,10 @@ export declare class NetworkManager extends EngineEmitter {
   start(): Promise<void>;
   stop(): Promise<void>;
   connect(target: PeerRef): Promise<Connection>;
-  /** The same as `connect()`. */
-  connectToPeer(peer: PeerRef): Promise<Connection>;
+  /** By whatever way works; `traversal` of the connection says how. */
+  connectToPeer(peer: PeerToReach, options?: ConnectOptions): Promise<Connection & { readonly traversal: Traversal }>;
+  /** As the function `diagnose`, with an attempt to reach a peer. */
+  diagnose(peer?: PeerToReach | null, options?: ConnectOptions): Promise<Diagnosis>;
   findPeers(id: string, options?: FindPeersOptions): Promise<DiscoveredPeer[]>;
   findPeers(id: string, maxPeers?: number, timeout?: number): Promise<DiscoveredPeer[]>;
   /** From these peers and whoever else has it. */

@@ -24,6 +24,7 @@ class Connection extends HeardEmitter {
     this.address = native.address;
     this.remoteAddress = address.host;
     this.remotePort = address.port;
+    if (native.traversal) Object.defineProperty(this, 'traversal', { value: freeze(JSON.parse(native.traversal)) });
   }
 
   /** Messages wait in the engine until somebody listens; listeners added in the same turn all hear the first one. */
@@ -55,6 +56,12 @@ class Connection extends HeardEmitter {
     this._tail = closed.catch(() => {});
     return quiet(closed);
   }
+}
+
+/** A record that nobody changes. */
+function freeze(value) {
+  if (typeof value === 'object' && value !== null) Object.values(Object.freeze(value)).forEach(freeze);
+  return value;
 }
 
 function plainMessage(data) {

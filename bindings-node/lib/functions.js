@@ -70,6 +70,12 @@ async function detectNatType(options = {}) {
   return runTask(() => native.detectNatType(json), options?.signal, 'NAT detection');
 }
 
+/** The NAT, the router's port mapping protocols, IPv6, and what would help. */
+async function diagnose(options = {}) {
+  const json = natJson(options);
+  return runTask(() => native.diagnose(json), options?.signal, 'the diagnosis');
+}
+
 /** `{ipv4, ipv6}` as the internet sees this machine; null for what cannot be found out. */
 async function discoverPublicIPs(options = {}) {
   const json = natJson(options);
@@ -135,6 +141,7 @@ module.exports = {
   createHost,
   createNetworkManager,
   detectNatType,
+  diagnose,
   discoverPublicIPs,
   downloadFile,
 };

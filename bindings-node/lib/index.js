@@ -8,6 +8,7 @@ const { DigNatError } = require('./errors');
 const functions = require('./functions');
 const { FileHost } = require('./host');
 const { NetworkManager } = require('./manager');
+const reach = require('./reach');
 const registry = require('./registry');
 const traversal = require('./traversal');
 const upnp = require('./upnp');
@@ -15,6 +16,7 @@ const upnp = require('./upnp');
 const api = {
   ...functions,
   ...upnp,
+  ...reach,
   ...traversal,
   ...registry,
   ...constants,

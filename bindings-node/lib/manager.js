@@ -5,7 +5,7 @@ const { Connection } = require('./connection');
 const { EngineObject, bare, emitSafely } = require('./emitter');
 const { call, invalid, sync } = require('./errors');
 const native = require('./native');
-const { findJson, isObject, nodeJson, text, toJson, toPath, toPeer, toPeers } = require('./options');
+const { findJson, isObject, nodeJson, text, toJson, toPath, toPeer, toPeers, toWish } = require('./options');
 const { SHAPE } = require('./progress');
 const { prepareTarget, runDownload, runTask } = require('./transfer');
 
@@ -36,8 +36,20 @@ class NetworkManager extends EngineObject {
     return new Connection(await call(() => this._native.connect(peer)), bare(this));
   }
 
-  connectToPeer(peer) {
-    return this.connect(peer);
+  /** Reaches a peer by whatever way works; the connection's `traversal` says how. */
+  async connectToPeer(peer, options = {}) {
+    const { target, addresses } = toWish('peer', peer, isObject(options) ? options.addresses : undefined);
+    const json = toJson(options, { addresses });
+    const begin = () => this._native.connectToPeer(target, json);
+    const connection = await runTask(begin, options?.signal, 'connecting', (native) => native);
+    return new Connection(connection, bare(this));
+  }
+
+  /** Examines the NAT and the router as the function `diagnose` does, and tries to reach a peer if one is given. */
+  async diagnose(peer, options = {}) {
+    const wish = peer === undefined || peer === null ? {} : toWish('peer', peer, options?.addresses);
+    const json = toJson(options, { addresses: wish.addresses });
+    return runTask(() => this._native.diagnose(wish.target, json), options?.signal, 'the diagnosis');
   }
 
   /** Peers that have a content, as `(id, {maxPeers, timeout})` or `(id, maxPeers, timeout)`. */

@@ -7,6 +7,8 @@ const { fileURLToPath } = require('url');
 const { NODE_TYPE } = require('./constants');
 const { invalid } = require('./errors');
 
+// The base58 text of a libp2p peer id.
+const PEER_ID = /^[1-9A-HJ-NP-Za-km-z]{46,}$/;
 const HASH = /^[0-9a-fA-F]{64}$/;
 
 /** An option object as JSON text for the engine. */
@@ -99,6 +101,10 @@ function isHash(value) {
   return typeof value === 'string' && HASH.test(value);
 }
 
+function isPeerId(value) {
+  return typeof value === 'string' && PEER_ID.test(value);
+}
+
 /** A peer as the engine takes it: `host:port`, multiaddr or peer id. */
 function toPeer(name, peer) {
   if (typeof peer === 'string') {
@@ -124,6 +130,27 @@ function toPeer(name, peer) {
   return text(`${name}.id`, peer.id);
 }
 
+/**
+ * A peer that is to be reached: whom the engine is to look for, and addresses where it may be. An object's id counts if
+ * it is a peer id; names that peers go by in a program lead nowhere, its addresses do.
+ */
+function toWish(name, peer, more) {
+  if (more !== undefined && more !== null && !Array.isArray(more)) throw invalid('addresses', 'expected an array');
+  const addresses = [...(more ?? [])];
+  if (!isObject(peer)) return { target: toPeer(name, peer), addresses };
+  const { addresses: known, ...plain } = peer;
+  if (Array.isArray(known)) addresses.push(...known);
+  const id = peer.id ?? peer.peerId;
+  const host = peer.host ?? peer.address;
+  if (host !== undefined && host !== null && host !== '') addresses.push(toPeer(name, plain));
+  if (isPeerId(id) || (typeof id === 'string' && addresses.length === 0)) return { target: text(name, id), addresses };
+  if (addresses.length === 0) throw invalid(name, 'expected an id or an address');
+  // The first address that tells whom it belongs to, else one that is just dialled.
+  const named = addresses.findIndex((address) => typeof address === 'string' && address.includes('/p2p/'));
+  const [target] = addresses.splice(Math.max(named, 0), 1);
+  return { target: text(`${name}.addresses`, target), addresses };
+}
+
 /** A list of peers. */
 function toPeers(peers) {
   if (!Array.isArray(peers)) {
@@ -137,4 +164,18 @@ function findJson(options, timeout) {
   return toJson(isObject(options) ? options : { maxPeers: options, timeout });
 }
 
-module.exports = { findJson, invalid, isHash, isObject, nodeJson, optionalFunction, text, toJson, toPath, toPeer, toPeers };
+module.exports = {
+  findJson,
+  invalid,
+  isHash,
+  isObject,
+  isPeerId,
+  nodeJson,
+  optionalFunction,
+  text,
+  toJson,
+  toPath,
+  toPeer,
+  toPeers,
+  toWish,
+};

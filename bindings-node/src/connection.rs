@@ -1,12 +1,12 @@
 //! The class behind `Connection`. Not here: the order of sends, the typed form and events, which are JavaScript.
 
-use dig_nat_core::api::{Connection, Message};
+use dig_nat_core::api::{Connection, Message, Traversal};
 use napi::Status;
 use napi::bindgen_prelude::{Buffer, FnArgs, spawn};
 use napi::threadsafe_function::ThreadsafeFunction;
 use napi_derive::napi;
 
-use crate::error;
+use crate::{error, json};
 
 /// Receives `(message, error)`: a message, or two nulls at the end, or null and the reason for the end.
 type MessageFunction = ThreadsafeFunction<Received, (), Received, Status, false, true>;
@@ -27,12 +27,18 @@ pub struct NativeMessage {
 #[napi]
 pub struct NativeConnection {
     inner: Connection,
+    traversal: Option<String>,
 }
 
 impl NativeConnection {
     /// Wraps a connection of the engine.
     pub(crate) fn new(inner: Connection) -> Self {
-        Self { inner }
+        Self { inner, traversal: None }
+    }
+
+    /// The same with how it came about.
+    pub(crate) fn reached(inner: Connection, traversal: &Traversal) -> napi::Result<Self> {
+        Ok(Self { inner, traversal: Some(json::text(traversal)?) })
     }
 }
 
@@ -54,6 +60,12 @@ impl NativeConnection {
     #[napi(getter)]
     pub fn connection_type(&self) -> &'static str {
         self.inner.connection_type()
+    }
+
+    /// How it came about, a `Traversal`; null where it was just dialled or accepted.
+    #[napi(getter)]
+    pub fn traversal(&self) -> Option<String> {
+        self.traversal.clone()
     }
 
     /// Sends one message. The caller does not write into its buffer any more.

@@ -29,6 +29,12 @@ pub fn detect_nat_type(options: String) -> napi::Result<NativeTask> {
     Ok(NativeTask::with(api::detect_nat_type(json::options(&options)?), NatReport::from))
 }
 
+/// Examines the NAT, the router's port mapping protocols and IPv6; the result is a `Diagnosis`.
+#[napi(async_runtime)]
+pub fn diagnose(options: String) -> napi::Result<NativeTask> {
+    Ok(NativeTask::new(api::diagnose(json::options(&options)?)))
+}
+
 /// Asks for this machine's public addresses; the result is a `PublicIps`.
 #[napi(js_name = "discoverPublicIPs", async_runtime)]
 pub fn discover_public_ips(options: String) -> napi::Result<NativeTask> {

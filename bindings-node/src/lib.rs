@@ -17,6 +17,7 @@ mod functions;
 mod host;
 mod json;
 mod network;
+mod reach;
 mod registry;
 mod task;
 mod traversal;

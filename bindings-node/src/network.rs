@@ -10,6 +10,7 @@ use napi_derive::napi;
 
 use crate::callback::{self, EventFunction, ProgressFunction};
 use crate::connection::NativeConnection;
+use crate::reach::{NativeDiagnosis, NativeReaching};
 use crate::task::NativeTask;
 use crate::{error, json};
 
@@ -64,6 +65,20 @@ impl NativeManager {
     #[napi]
     pub async fn connect(&self, target: String) -> napi::Result<NativeConnection> {
         self.inner.connect(&target).await.map(NativeConnection::new).map_err(error::to_js)
+    }
+
+    /// Reaches a peer by whatever way works.
+    #[napi]
+    pub fn connect_to_peer(&self, peer: String, options: String) -> napi::Result<NativeReaching> {
+        let (manager, options) = (self.inner.clone(), json::options(&options)?);
+        Ok(NativeReaching::new(async move { manager.connect_to_peer(&peer, options).await }))
+    }
+
+    /// Examines the NAT and the router, and tries to reach a peer if one is given; the result is a `Diagnosis`.
+    #[napi]
+    pub fn diagnose(&self, peer: Option<String>, options: String) -> napi::Result<NativeDiagnosis> {
+        let (manager, options) = (self.inner.clone(), json::options(&options)?);
+        Ok(NativeDiagnosis::new(async move { manager.diagnose(peer.as_deref(), options).await }))
     }
 
     /// Hands connections opened by others to a function until the manager stops.

@@ -91,7 +91,7 @@ for (const [name, own] of Object.entries(OWN_FIELDS)) {
 test('the members of Connection are typed', () => {
   const proto = Object.getOwnPropertyNames(api.Connection.prototype);
   const runtime = proto.filter((member) => member !== 'constructor' && !member.startsWith('_'));
-  const own = ['type', 'peerId', 'address', 'remoteAddress', 'remotePort'];
+  const own = ['type', 'peerId', 'address', 'remoteAddress', 'remotePort', 'traversal'];
   assert.deepEqual(declaredMembers('Connection'), [...runtime, ...own].sort());
 });
 
@@ -115,6 +115,7 @@ test('every option of the engine is typed under its name and its other names', (
     IceOptions: 'ICEOptions',
     RegistryOptions: 'RegistryOptions',
     SaveConnectionOptions: 'SaveConnectionOptions',
+    ConnectOptions: 'ConnectOptions',
   };
   assert.deepEqual(Object.keys(manifest.options).filter((set) => set !== 'AddFileOptions').sort(), Object.keys(types).sort());
   for (const [set, type] of Object.entries(types)) {

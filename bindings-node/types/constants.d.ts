@@ -1,6 +1,6 @@
 // Enums and constants of the package. Not here: what takes them, which is ../index.d.ts.
 
-/** How the bytes of a connection travel. Nodes use TCP, UDP (QUIC) and RELAY so far. */
+/** How a connection came about. `Connection.type` is TCP, UDP (QUIC) or RELAY; `Traversal.connectionType` any of these. */
 export declare enum CONNECTION_TYPE {
   UNKNOWN = 'unknown',
   TCP = 'tcp',

@@ -42,13 +42,14 @@ SETS = {
     "DownloadFileKeywords": ("download_file", ["NodeOptions", "ClientOptions", "DownloadOptions"]),
     "AddFileKeywords": ("add_file and share_file", ["AddFileOptions"]),
     "FindKeywords": ("find_peers", ["FindOptions"]),
+    "ConnectKeywords": ("connect_to_peer and NetworkManager.diagnose", ["ConnectOptions"]),
     "MappingKeywords": ("create_upnp_mapping and delete_upnp_mapping", ["MappingOptions"]),
     "PunchKeywords": ("punch_udp, punch_tcp and tcp_simultaneous_open", ["PunchOptions"]),
     "TurnKeywords": ("create_turn_allocation", ["TurnOptions"]),
     "IceKeywords": ("connect_with_ice", ["IceOptions"]),
     "RegistryKeywords": ("ConnectionRegistry.open", ["RegistryOptions"]),
     "SaveConnectionKeywords": ("ConnectionRegistry.save", ["SaveConnectionOptions"]),
-    "NatKeywords": ("detect_nat_type and discover_public_ips", ["NatOptions"]),
+    "NatKeywords": ("detect_nat_type, diagnose and discover_public_ips", ["NatOptions"]),
 }
 
 

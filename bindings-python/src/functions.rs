@@ -38,6 +38,14 @@ pub fn detect_nat_type(py: Python<'_>, options: &str) -> PyResult<Operation> {
     }))
 }
 
+/// Examines the NAT, the router's port mapping protocols and IPv6.
+#[pyfunction]
+pub fn diagnose(py: Python<'_>, options: &str) -> PyResult<Operation> {
+    let options = convert::options(options)?;
+    let make = |_| api::diagnose(options);
+    Ok(Operation::task(&Engine::current(py)?, false, make, |py, found| convert::record(py, &found)))
+}
+
 /// Asks for this machine's public addresses.
 #[pyfunction]
 pub fn discover_public_ips(py: Python<'_>, options: &str) -> PyResult<Operation> {

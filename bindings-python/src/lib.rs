@@ -48,6 +48,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(functions::delete_upnp_mapping, module)?)?;
     module.add_function(wrap_pyfunction!(functions::external_address_upnp, module)?)?;
     module.add_function(wrap_pyfunction!(functions::detect_nat_type, module)?)?;
+    module.add_function(wrap_pyfunction!(functions::diagnose, module)?)?;
     module.add_function(wrap_pyfunction!(functions::discover_public_ips, module)?)?;
     module.add_function(wrap_pyfunction!(functions::calculate_sha256, module)?)?;
     module.add_function(wrap_pyfunction!(functions::calculate_sha256_file, module)?)?;

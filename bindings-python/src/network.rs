@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use dig_nat_core::api;
-use dig_nat_core::base::options::{DownloadOptions, FindOptions, Unknown};
+use dig_nat_core::base::options::{ConnectOptions, DownloadOptions, FindOptions, Unknown};
 use pyo3::prelude::*;
 
 use crate::client::download_result;
@@ -57,6 +57,28 @@ impl NetworkManager {
         self.0.future(
             |manager| async move { manager.connect(&target).await },
             move |py, connection| python(py, &engine, connection),
+        )
+    }
+
+    /// The result is `(Connection, traversal)`.
+    fn connect_to_peer(&self, peer: String, options: &str) -> PyResult<Operation> {
+        let engine = self.0.engine()?.clone();
+        let options = convert::options::<ConnectOptions>(options)?;
+        self.0.future(
+            |manager| async move { manager.connect_to_peer(&peer, options).await },
+            move |py, (connection, traversal)| {
+                let traversal = convert::record(py, &traversal)?;
+                Ok((python(py, &engine, connection)?, traversal).into_pyobject(py)?.into_any().unbind())
+            },
+        )
+    }
+
+    #[pyo3(signature = (peer, options))]
+    fn diagnose(&self, peer: Option<String>, options: &str) -> PyResult<Operation> {
+        let options = convert::options::<ConnectOptions>(options)?;
+        self.0.future(
+            |manager| async move { manager.diagnose(peer.as_deref(), options).await },
+            |py, found| convert::record(py, &found),
         )
     }
 

@@ -6,6 +6,25 @@ use dig_nat_core::base::options::FromJson;
 
 use crate::errors::Result;
 
+/// A TURN server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, uniffi::Record)]
+pub struct TurnServer {
+    /// URLs of the same server: `turn:host[:port][?transport=tcp]` or `turns:host[:port]`.
+    pub urls: Vec<String>,
+    /// User name. Default none.
+    #[uniffi(default = None)]
+    pub username: Option<String>,
+    /// Password. Default none.
+    #[uniffi(default = None)]
+    pub credential: Option<String>,
+}
+
+impl From<TurnServer> for core::TurnServerOption {
+    fn from(server: TurnServer) -> Self {
+        Self { urls: server.urls, username: server.username, credential: server.credential }
+    }
+}
+
 /// Options of a light node. Everything that is not set has its default.
 #[derive(Clone, Debug, Default, uniffi::Record)]
 pub struct LightNodeOptions {
@@ -49,6 +68,9 @@ pub struct LightNodeOptions {
     /// of it. Default empty: three public ones, or none when `local_only` is set.
     #[uniffi(default = [])]
     pub stun_servers: Vec<String>,
+    /// TURN servers over which peers are reached when nothing else works; the first one is used. Default none.
+    #[uniffi(default = [])]
+    pub turn_servers: Vec<TurnServer>,
     /// Ask the router by UPnP to forward the port. Default true; never done when `local_only` is set.
     #[uniffi(default = None)]
     pub enable_upnp: Option<bool>,
@@ -186,6 +208,7 @@ impl LightNodeOptions {
         set(&mut node.download_limit, self.download_limit);
         set(&mut node.peer_download_limit, self.peer_download_limit);
         node.stun_servers = self.stun_servers;
+        node.turn_servers = self.turn_servers.into_iter().map(Into::into).collect();
         set(&mut node.enable_upnp, self.enable_upnp);
         set(&mut node.enable_natpmp, self.enable_natpmp);
         set(&mut node.port_mapping_lifetime_s, self.port_mapping_lifetime_s);
@@ -289,6 +312,11 @@ mod tests {
             download_limit: Some(3),
             peer_download_limit: Some(4),
             stun_servers: vec!["127.0.0.1:3478".into()],
+            turn_servers: vec![TurnServer {
+                urls: vec!["turn:h".into()],
+                username: Some("u".into()),
+                credential: None,
+            }],
             enable_upnp: Some(false),
             enable_natpmp: Some(false),
             port_mapping_lifetime_s: Some(200),
@@ -315,6 +343,11 @@ mod tests {
             peer_upload_limit: 0,
             peer_download_limit: 4,
             stun_servers: vec!["127.0.0.1:3478".into()],
+            turn_servers: vec![core::TurnServerOption {
+                urls: vec!["turn:h".into()],
+                username: Some("u".into()),
+                credential: None,
+            }],
             enable_upnp: false,
             enable_natpmp: false,
             port_mapping_lifetime_s: 200,

@@ -34,9 +34,14 @@ impl ConnectionObject {
     }
 }
 
+/// A connection as an object of its runtime.
+pub(crate) fn object(runtime: &Arc<Runtime>, connection: Connection) -> dig_nat_core::Result<Arc<ConnectionObject>> {
+    Ok(Arc::new(Owned::make(Arc::clone(runtime), || Ok(connection))?))
+}
+
 /// The result of connecting or accepting.
 pub(crate) fn record(runtime: &Arc<Runtime>, connection: Connection) -> dig_nat_core::Result<Record> {
-    Ok(Record::connection(Arc::new(Owned::make(Arc::clone(runtime), || Ok(connection))?)))
+    object(runtime, connection).map(Record::connection)
 }
 
 /// Peer id of the other side. Free it with dig_nat_string_free. NULL for NULL.

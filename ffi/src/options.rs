@@ -70,6 +70,10 @@ pub struct DigNatNodeOptions {
     pub stun_servers: *const *const c_char,
     /// How many STUN servers.
     pub stun_servers_count: usize,
+    /// TURN servers over which peers are reached when nothing else works; the first one is used. Default NULL: none.
+    pub turn_servers: *const DigNatTurnServer,
+    /// How many TURN servers.
+    pub turn_servers_count: usize,
     /// Ask the router by UPnP to forward the port. Default on; never done when local_only is on.
     pub enable_upnp: DigNatSwitch,
     /// Ask the router by PCP and NAT-PMP to forward the port. Default on; never done when local_only is on.
@@ -303,6 +307,7 @@ pub(crate) unsafe fn node(options: *const DigNatNodeOptions) -> Result<NodeOptio
         number(&mut node.peer_upload_limit, c.peer_upload_limit);
         number(&mut node.peer_download_limit, c.peer_download_limit);
         node.stun_servers = argument::texts(c.stun_servers, c.stun_servers_count, "stun_servers")?;
+        node.turn_servers = traversal::servers(c.turn_servers, c.turn_servers_count)?;
         switch(&mut node.enable_upnp, c.enable_upnp, "enable_upnp")?;
         switch(&mut node.enable_natpmp, c.enable_natpmp, "enable_natpmp")?;
         number(&mut node.port_mapping_lifetime_s, c.port_mapping_lifetime_s);
@@ -447,6 +452,10 @@ unsafe fn directory(pointer: *const c_char, name: &str) -> Result<Option<PathBuf
     let text = unsafe { argument::optional_text(pointer, name) }?;
     Ok(text.filter(|text| !text.is_empty()).map(PathBuf::from))
 }
+
+mod connecting;
+
+pub use connecting::*;
 
 #[cfg(test)]
 mod tests;

@@ -13,6 +13,7 @@ use dig_nat_core::api::{
     AllocationInfo, DiscoveredPeer, DownloadResult, FileInfo, Message, NatProfile, NatReport, PortMapping, PublicIps,
     RegistryEntry, RemoteFile, SocketInfo,
 };
+use dig_nat_core::api::{Diagnosis, Traversal};
 use dig_nat_core::base::ids::FileHash;
 
 use crate::argument::c_string;
@@ -193,6 +194,27 @@ impl Record {
     /// A count.
     pub(crate) fn number(number: u64) -> Self {
         Self { size: number, ..Self::of(&number) }
+    }
+
+    /// A connection and how it came about, which is the JSON.
+    pub(crate) fn reached(connection: Arc<ConnectionObject>, traversal: &Traversal) -> Self {
+        Self {
+            text: Some(shown(traversal.method)),
+            port: traversal.port,
+            flag: traversal.relayed,
+            json: Self::of(traversal).json,
+            ..Self::connection(connection)
+        }
+    }
+
+    /// The type of the NAT, advice as items, everything in the JSON.
+    pub(crate) fn diagnosis(found: &Diagnosis) -> Self {
+        Self {
+            text: Some(shown(found.nat.nat_type)),
+            flag: found.peer.as_ref().is_some_and(|peer| peer.reached.is_some()),
+            items: found.advice.iter().map(|advice| Arc::new(Self::text(advice))).collect(),
+            ..Self::of(found)
+        }
     }
 
     /// A message; `None` is the end of the connection.

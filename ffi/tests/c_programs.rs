@@ -108,6 +108,14 @@ fn managers_exchange_messages_and_callbacks_come_once() {
     assert_eq!(succeed(session), "ok\n");
 }
 
+#[test]
+fn a_manager_reaches_a_peer_and_says_how() {
+    let dir = TempDir::new().expect("a temporary folder");
+    let program = dir.path().join("reach");
+    compile(&crate_dir().join("tests/c/reach.c"), &program);
+    assert_eq!(succeed(command(&program)), "ok\n");
+}
+
 fn valgrind(program: &Path) -> Command {
     let mut valgrind = command("valgrind");
     valgrind.args(["--quiet", "--error-exitcode=99", "--leak-check=full", "--errors-for-leak-kinds=definite"]);

@@ -33,7 +33,18 @@ from ._running import OnProgress, as_bytes, check_progress, run
 from .errors import DigNatError
 from .events import Event, StoppedEvent, event
 from .options import Path
-from .records import DiscoveredPeer, DownloadResult, FileInfo, Message, NatProfile, PortMapping, PublicIps, RemoteFile
+from .records import (
+    Diagnosis,
+    DiscoveredPeer,
+    DownloadResult,
+    FileInfo,
+    Message,
+    NatProfile,
+    PortMapping,
+    PublicIps,
+    RemoteFile,
+    Traversal,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -41,6 +52,7 @@ if TYPE_CHECKING:
     from .options import (
         AddFileKeywords,
         ClientKeywords,
+        ConnectKeywords,
         DownloadFileKeywords,
         DownloadKeywords,
         FindKeywords,
@@ -69,6 +81,7 @@ __all__ = [
     "create_upnp_mapping",
     "delete_upnp_mapping",
     "detect_nat_type",
+    "diagnose",
     "discover_public_ips",
     "download_file",
     "external_address_upnp",
@@ -289,8 +302,9 @@ class Connection:
     ``async for message in connection`` reads until the other side closes; ``async with connection`` closes at the end.
     """
 
-    def __init__(self, native: _native.Connection) -> None:
+    def __init__(self, native: _native.Connection, traversal: Traversal | None = None) -> None:
         self._native = native
+        self._traversal = traversal
         self._unread: deque[tuple[str, str | bytes] | None] = deque()
 
     @property
@@ -307,6 +321,11 @@ class Connection:
     def connection_type(self) -> str:
         """``tcp`` or ``udp``."""
         return self._native.connection_type()
+
+    @property
+    def traversal(self) -> Traversal | None:
+        """How it came about, when :meth:`NetworkManager.connect_to_peer` made it."""
+        return self._traversal
 
     async def send(self, data: str | bytes | bytearray | memoryview, *, kind: str = "") -> None:
         """Sends text or bytes, with an optional type name. Returns when the message is with the transport.
@@ -362,6 +381,22 @@ class NetworkManager(_Node[_native.NetworkManager]):
     async def connect(self, target: str) -> Connection:
         """Connects to ``host:port``, a multiaddr or a peer id and opens a message connection."""
         return Connection(await run(self._native.connect(target)))
+
+    async def connect_to_peer(self, peer: str, **options: Unpack[ConnectKeywords]) -> Connection:
+        """Connects to a peer by whatever way works; the connection's ``traversal`` says how.
+
+        ``peer`` is a peer id, or a multiaddr that ends in one; a plain ``host:port`` is only dialled. The message of
+        :class:`~dig_nat_tools.DigNatPeerUnreachableError` has every way tried with its time and reason.
+        """
+        native, raw = await run(self._native.connect_to_peer(peer, encode(options)))
+        return Connection(native, records.traversal(raw))
+
+    async def diagnose(self, peer: str | None = None, **options: Unpack[ConnectKeywords]) -> Diagnosis:
+        """Examines the network as :func:`diagnose` does, with this node's servers, and tries to reach ``peer`` if given.
+
+        That the peer is not reached is a result, not an error.
+        """
+        return records.diagnosis(await run(self._native.diagnose(peer, encode(options))))
 
     async def accept(self) -> Connection | None:
         """The next message connection opened by another node, ``None`` after :meth:`stop`. Cancelling loses none."""
@@ -456,6 +491,11 @@ async def detect_nat_type(**options: Unpack[NatKeywords]) -> NatProfile:
     A network that blocks UDP is a result, not an error.
     """
     return records.nat_profile(await run(_native.detect_nat_type(encode(options))))
+
+
+async def diagnose(**options: Unpack[NatKeywords]) -> Diagnosis:
+    """Examines the NAT, the router's port mapping protocols and IPv6, and says what would help; maps nothing."""
+    return records.diagnosis(await run(_native.diagnose(encode(options))))
 
 
 async def discover_public_ips(**options: Unpack[NatKeywords]) -> PublicIps:

@@ -255,6 +255,22 @@ class FindKeywords(TypedDict, total=False):
     """The same in seconds."""
 
 
+class ConnectKeywords(TypedDict, total=False):
+    """Keyword arguments of connect_to_peer and NetworkManager.diagnose."""
+
+    addresses: Sequence[str]
+    """Where the peer may be, besides what is known of it: multiaddrs or ``host:port``. Default none."""
+    preferred_methods: Sequence[str]
+    """Only these ways, in this order, e.g. ``direct``, ``upnp``, ``udp-hole-punch``, ``tcp-hole-punch``, ``ice``,
+    ``turn``, ``relay``. Default empty: all ways, in the order that is usually fastest."""
+    timeout_ms: int
+    """Time until a first connection stands, in ms. Default 30000, range 100 to 600000."""
+    timeout: float
+    """The same in seconds."""
+    save_to_registry: bool
+    """Remember what worked and try it first the next time. Default true."""
+
+
 class MappingKeywords(TypedDict, total=False):
     """Keyword arguments of create_upnp_mapping and delete_upnp_mapping."""
 
@@ -373,7 +389,7 @@ class SaveConnectionKeywords(TypedDict, total=False):
 
 
 class NatKeywords(TypedDict, total=False):
-    """Keyword arguments of detect_nat_type and discover_public_ips."""
+    """Keyword arguments of detect_nat_type, diagnose and discover_public_ips."""
 
     stun_servers: Sequence[str]
     """STUN servers (``host:port`` or ``stun:host:port``) to ask. Default empty: three public ones, or none when

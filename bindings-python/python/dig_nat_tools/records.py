@@ -10,13 +10,19 @@ from typing import Any, Literal, TypeVar
 
 __all__ = [
     "AllocationInfo",
+    "Attempt",
+    "AttemptLog",
     "CallbackRequest",
+    "Diagnosis",
     "DiscoveredPeer",
     "DownloadResult",
     "ErrorRecord",
     "FileInfo",
+    "Ipv6State",
+    "MappingAnswer",
     "Message",
     "NatProfile",
+    "PeerDiagnosis",
     "PeerProgress",
     "PeerStats",
     "PortAllocation",
@@ -26,6 +32,7 @@ __all__ = [
     "RegistryEntry",
     "RemoteFile",
     "SocketInfo",
+    "Traversal",
 ]
 
 _T = TypeVar("_T")
@@ -305,6 +312,127 @@ class RegistryEntry:
     """How often it worked."""
     metadata: Mapping[str, str]
     """Notes of the program."""
+class Attempt:
+    """One way to a peer that was tried, or not."""
+
+    method: str
+    """The way: ``direct-v4``, ``udp-hole-punch``, ``circuit``, ..."""
+    target: str
+    """Where to: addresses, a server, or empty."""
+    started_ms: int
+    """Milliseconds from the first attempt's start."""
+    took_ms: int
+    """Milliseconds it took."""
+    result: Literal["connected", "failed", "skipped", "cancelled"]
+    """How it ended."""
+    reason: str | None
+    """Why it failed (``timeout``, ``refused``, ...) or was not tried (``no-address``, ``symmetric``, ...)."""
+    refusal: str | None
+    """Why an address is ``forbidden``: ``loopback``, ``private``, ..."""
+    detail: str
+    """The cause in words, if there is more to say."""
+
+
+@dataclass(frozen=True)
+class AttemptLog:
+    """Everything tried to reach one peer."""
+
+    attempts: tuple[Attempt, ...]
+    """In order of ending."""
+    omitted: int
+    """How many did not fit."""
+
+
+@dataclass(frozen=True)
+class Traversal:
+    """How a peer was reached."""
+
+    peer: str
+    """Who, proven by the handshake."""
+    method: str
+    """The way: ``direct-v4``, ``udp-hole-punch``, ``circuit``, ..."""
+    connection_type: str
+    """The same as a ``CONNECTION_TYPE`` of the original package: ``tcp``, ``UDP_HOLE_PUNCH``, ``relay``, ..."""
+    transport: Literal["tcp", "udp"]
+    """What carries the bytes."""
+    address: str
+    """Host part of the other end's address."""
+    port: int
+    """Its port."""
+    relayed: bool
+    """Whether a third node carries the bytes."""
+    took_ms: int
+    """Milliseconds from the call to the connection."""
+    attempts: AttemptLog
+    """Every way that was tried until then, and why others were not."""
+
+
+@dataclass(frozen=True)
+class MappingAnswer:
+    """One port mapping protocol of the router."""
+
+    protocol: Literal["PCP", "NAT-PMP", "UPnP"]
+    """Which."""
+    family: Literal["v4", "v6"]
+    """Of which addresses."""
+    usable: bool
+    """Whether a port can be had by it."""
+    external: str | None
+    """The router's own outside address, where the protocol tells it."""
+    took_ms: int | None
+    """How long the answer took, in milliseconds."""
+    detail: str
+    """Why it cannot be used, or which device answered."""
+
+
+@dataclass(frozen=True)
+class Ipv6State:
+    """IPv6 on this machine."""
+
+    address: bool
+    """Whether an interface has a global address."""
+    route: bool
+    """Whether there is a way to the IPv6 internet."""
+    works: bool
+    """Whether a server answered over IPv6."""
+    firewalled: bool | None
+    """Whether a firewall keeps strangers out; ``None`` when that could not be told."""
+
+
+@dataclass(frozen=True)
+class PeerDiagnosis:
+    """What became of the attempt to reach a peer."""
+
+    reached: Traversal | None
+    """How it was reached; ``None`` when it was not."""
+    error: str | None
+    """Why not."""
+    attempts: AttemptLog
+    """Every way, with its time and its reason."""
+
+
+@dataclass(frozen=True)
+class Diagnosis(NatProfile):
+    """Everything that was found out. What could not be is ``None``."""
+
+    problem: str | None
+    """Why the NAT could not be examined."""
+    ipv4: str | None
+    """This machine's IPv4 address as the internet sees it."""
+    ipv6: str | None
+    """This machine's IPv6 address as the internet sees it."""
+    gateway: str | None
+    """The nearest IPv4 router."""
+    port_mapping: tuple[MappingAnswer, ...]
+    """Each way of asking a router for a port, and its answer. Empty when it may not be asked (``local_only``)."""
+    ipv6_state: Ipv6State
+    """IPv6 on this machine."""
+    inbound_blocked: bool | None
+    """Whether strangers do not reach a port of this machine that has sent something."""
+    peer: PeerDiagnosis | None
+    """What trying to reach a peer gave, if one was named."""
+    advice: tuple[str, ...]
+    """What would help, most useful first. At least one sentence."""
 
 
 @dataclass(frozen=True)
@@ -357,8 +485,47 @@ def progress(raw: Mapping[str, Any]) -> Progress:
 
 
 def nat_profile(raw: Mapping[str, Any]) -> NatProfile:
+    return build(NatProfile, raw, allocation=_allocation(raw))
+
+
+def _allocation(raw: Mapping[str, Any]) -> PortAllocation | None:
     allocation = raw["allocation"]
-    return build(NatProfile, raw, allocation=None if allocation is None else build(PortAllocation, allocation))
+    return None if allocation is None else build(PortAllocation, allocation)
+
+
+def attempt_log(raw: Mapping[str, Any]) -> AttemptLog:
+    return build(AttemptLog, raw, attempts=tuple(_attempt(attempt) for attempt in raw["attempts"]))
+
+
+def _attempt(raw: Mapping[str, Any]) -> Attempt:
+    outcome = raw["outcome"]
+    reason = outcome.get("reason")
+    because, refusal = (reason["because"], reason.get("detail")) if isinstance(reason, dict) else (reason, None)
+    changed = {"result": outcome["result"], "reason": because, "refusal": refusal, "detail": raw.get("detail", "")}
+    return build(Attempt, raw, **changed)
+
+
+def traversal(raw: Mapping[str, Any]) -> Traversal:
+    return build(Traversal, raw, attempts=attempt_log(raw["attempts"]))
+
+
+def diagnosis(raw: Mapping[str, Any]) -> Diagnosis:
+    peer = raw["peer"]
+    return build(
+        Diagnosis,
+        raw,
+        allocation=_allocation(raw),
+        port_mapping=tuple(build(MappingAnswer, answer) for answer in raw["portMapping"]),
+        ipv6_state=build(Ipv6State, raw["ipv6State"]),
+        peer=None if peer is None else _peer_diagnosis(peer),
+        advice=tuple(raw["advice"]),
+    )
+
+
+def _peer_diagnosis(raw: Mapping[str, Any]) -> PeerDiagnosis:
+    reached = raw["reached"]
+    reached = None if reached is None else traversal(reached)
+    return build(PeerDiagnosis, raw, reached=reached, attempts=attempt_log(raw["attempts"]))
 
 
 def public_ips(raw: Mapping[str, Any]) -> PublicIps:

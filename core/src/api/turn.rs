@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::task::Task;
 use crate::base::error::{Error, ErrorKind, Result};
-use crate::base::options::{FromJson, IceOptions, TurnOptions, TurnServerOption};
+use crate::base::options::{FromJson, IceOptions, NodeOptions, TurnOptions, TurnServerOption};
 use crate::nat::stun::server::host_and_port;
 use crate::nat::turn::driver::{Relayed, TurnConfig, allocate};
 use crate::nat::turn::{Credentials, Transport, TurnServer};
@@ -148,6 +148,12 @@ fn of_turn(options: &TurnOptions) -> Result<Vec<Server>> {
         _ => Transport::Udp,
     });
     list((turn_server, turn_username, turn_password), turn_servers, transport, *turn_port)
+}
+
+/// The server of a node, if it has one.
+pub(super) fn of_node(options: &NodeOptions) -> Result<Option<TurnConfig>> {
+    let first = list((&None, &None, &None), &options.turn_servers, None, None)?.into_iter().next();
+    Ok(first.map(|(server, credentials)| TurnConfig::new(server, credentials)))
 }
 
 /// The servers of ICE options, in order.

@@ -174,6 +174,9 @@ options! {
         /// STUN servers (`host:port` or `stun:host:port`) that tell this node its public address and the kind of NAT in
         /// front of it. Default empty: three public ones, or none when `localOnly` is set.
         stun_servers: Vec<String> = Vec::new(), "stunServers" | "stun_servers";
+        /// TURN servers, `{urls, username, credential}` each, over which peers are reached when nothing else works; the
+        /// first one is used. Default none.
+        turn_servers: Vec<TurnServerOption> = Vec::new(), "turnServers" | "turn_servers";
         /// Ask the router by UPnP to forward the port. Default true; never done when `localOnly` is set.
         enable_upnp: bool = true, "enableUPnP" | "enableUpnp" | "enable_upnp";
         /// Ask the router by PCP and NAT-PMP to forward the port. Default true; never done when `localOnly` is set.
@@ -309,6 +312,7 @@ impl FromJson for NodeOptions {
         in_range("portMappingLifetime", self.port_mapping_lifetime_s, 120, 86_400)?;
         in_range("stunServers", self.stun_servers.len(), 0, limits::MAX_STUN_SERVERS)?;
         in_range("relays", self.relays.len(), 0, limits::MAX_RELAYS)?;
+        traversal::check_servers(&self.turn_servers)?;
         in_range("maxConnections", self.max_connections, 1, 100_000)
     }
 }

@@ -25,6 +25,8 @@ fn every_field_arrives() {
     let interface = c"lo".as_ptr();
     let server = c"127.0.0.1:3478".as_ptr();
     let relay = c"/ip4/127.0.0.1/tcp/1/p2p/x".as_ptr();
+    let turn =
+        DigNatTurnServer { url: c"turn:127.0.0.1".as_ptr(), username: c"user".as_ptr(), credential: std::ptr::null() };
     let c = DigNatNodeOptions {
         size: size_of::<DigNatNodeOptions>(),
         port: 1,
@@ -44,6 +46,8 @@ fn every_field_arrives() {
         peer_download_limit: 6,
         stun_servers: &raw const server,
         stun_servers_count: 1,
+        turn_servers: &raw const turn,
+        turn_servers_count: 1,
         enable_upnp: DIG_NAT_SWITCH_OFF,
         enable_natpmp: DIG_NAT_SWITCH_OFF,
         port_mapping_lifetime_s: 200,
@@ -68,6 +72,11 @@ fn every_field_arrives() {
         peer_upload_limit: 5,
         peer_download_limit: 6,
         stun_servers: vec!["127.0.0.1:3478".into()],
+        turn_servers: vec![dig_nat_core::base::options::TurnServerOption {
+            urls: vec!["turn:127.0.0.1".into()],
+            username: Some("user".into()),
+            credential: None,
+        }],
         enable_upnp: false,
         enable_natpmp: false,
         port_mapping_lifetime_s: 200,

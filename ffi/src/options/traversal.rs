@@ -264,7 +264,7 @@ pub(crate) unsafe fn save_connection(options: *const DigNatSaveConnectionOptions
     }
 }
 
-unsafe fn servers(servers: *const DigNatTurnServer, count: usize) -> Result<Vec<TurnServerOption>> {
+pub(super) unsafe fn servers(servers: *const DigNatTurnServer, count: usize) -> Result<Vec<TurnServerOption>> {
     // SAFETY: by contract an array of `count` structs of texts.
     unsafe {
         let servers = argument::items(servers, count, "turn_servers")?;

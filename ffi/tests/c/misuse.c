@@ -66,6 +66,9 @@ static int nulls(void)
     FAILS(INVALID, dig_nat_manager_start(NULL, NULL, NULL, NULL, &error));
     FAILS(INVALID, dig_nat_manager_stop(NULL, NULL, NULL, NULL, &error));
     FAILS(INVALID, dig_nat_manager_connect(NULL, NULL, NULL, NULL, NULL, &error));
+    FAILS(INVALID, dig_nat_manager_connect_to_peer(NULL, NULL, NULL, NULL, NULL, NULL, &error));
+    FAILS(INVALID, dig_nat_manager_diagnose(NULL, NULL, NULL, NULL, NULL, NULL, &error));
+    FAILS(INVALID, dig_nat_diagnose(NULL, NULL, NULL, NULL, NULL, &error));
     FAILS(INVALID, dig_nat_manager_accept(NULL, NULL, NULL, NULL, &error));
     FAILS(INVALID, dig_nat_manager_download(NULL, NULL, NULL, NULL, NULL, NULL, NULL, &error));
     FAILS(INVALID, dig_nat_manager_share_file(NULL, NULL, NULL, NULL, NULL, NULL, &error));

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::events::EventBus;
-use super::nat;
+use super::{nat, turn};
 use crate::base::error::{Error, Result};
 use crate::base::events::{ErrorRecord, Event};
 use crate::base::limits;
@@ -58,7 +58,7 @@ impl Reachability {
             stun_servers: servers.clone(),
             profile: profile.clone(),
             mappings,
-            turn: None,
+            turn: turn::of_node(options)?,
             registry: registry.clone(),
             ipv6: options.enable_ipv6,
         };

@@ -159,6 +159,11 @@ impl FromJson for PunchOptions {
     }
 }
 
+/// Bounds of a list of servers; a server of a node has to be one.
+pub(super) fn check_servers(servers: &[TurnServerOption]) -> Result<()> {
+    in_range("turnServers", servers.len(), 0, limits::MAX_TURN_SERVERS)
+}
+
 impl FromJson for TurnOptions {
     const TABLE: &'static [OptionInfo] = Self::OPTIONS;
 
@@ -168,7 +173,7 @@ impl FromJson for TurnOptions {
         {
             return Err(Error::invalid("protocol", format_args!("{protocol:?} is none of UDP, TCP and TLS")));
         }
-        in_range("turnServers", self.turn_servers.len(), 0, limits::MAX_TURN_SERVERS)?;
+        check_servers(&self.turn_servers)?;
         in_range("lifetime", self.lifetime_s, 1, 3600)?;
         in_range("timeout", self.timeout_ms, 100, 120_000)
     }
@@ -179,7 +184,7 @@ impl FromJson for IceOptions {
 
     fn validate(&self) -> Result<()> {
         in_range("stunServers", self.stun_servers.len(), 0, limits::MAX_STUN_SERVERS)?;
-        in_range("turnServers", self.turn_servers.len(), 0, limits::MAX_TURN_SERVERS)?;
+        check_servers(&self.turn_servers)?;
         in_range("timeout", self.timeout_ms, 100, 120_000)
     }
 }
