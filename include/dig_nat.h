@@ -246,6 +246,24 @@ typedef struct DigNatTask DigNatTask;
 typedef int32_t DigNatSwitch;
 
 /**
+ * A TURN server in the form of WebRTC. It has no size field and will not grow.
+ */
+typedef struct DigNatTurnServer {
+    /**
+     * "turn:host[:port][?transport=tcp]", "turns:host[:port]" or "host[:port]".
+     */
+    const char *url;
+    /**
+     * User name. NULL for none.
+     */
+    const char *username;
+    /**
+     * Password. NULL for none.
+     */
+    const char *credential;
+} DigNatTurnServer;
+
+/**
  * Options every node has, whatever its role.
  */
 typedef struct DigNatNodeOptions {
@@ -324,6 +342,14 @@ typedef struct DigNatNodeOptions {
      * How many STUN servers.
      */
     size_t stun_servers_count;
+    /**
+     * TURN servers over which peers are reached when nothing else works; the first one is used. Default NULL: none.
+     */
+    const struct DigNatTurnServer *turn_servers;
+    /**
+     * How many TURN servers.
+     */
+    size_t turn_servers_count;
     /**
      * Ask the router by UPnP to forward the port. Default on; never done when local_only is on.
      */
@@ -651,24 +677,6 @@ typedef struct DigNatPunchOptions {
 } DigNatPunchOptions;
 
 /**
- * A TURN server in the form of WebRTC. It has no size field and will not grow.
- */
-typedef struct DigNatTurnServer {
-    /**
-     * "turn:host[:port][?transport=tcp]", "turns:host[:port]" or "host[:port]".
-     */
-    const char *url;
-    /**
-     * User name. NULL for none.
-     */
-    const char *username;
-    /**
-     * Password. NULL for none.
-     */
-    const char *credential;
-} DigNatTurnServer;
-
-/**
  * An address that a TURN server relays from.
  */
 typedef struct DigNatTurnOptions {
@@ -820,6 +828,41 @@ typedef struct DigNatSaveConnectionOptions {
      */
     const char *metadata;
 } DigNatSaveConnectionOptions;
+
+/**
+ * Options of connecting to one peer by whatever way works.
+ */
+typedef struct DigNatConnectOptions {
+    /**
+     * Bytes of this struct; set by dig_nat_connect_options_init.
+     */
+    size_t size;
+    /**
+     * Where the peer may be, besides what is known of it: multiaddrs or "host:port". Default NULL: none.
+     */
+    const char *const *addresses;
+    /**
+     * How many addresses.
+     */
+    size_t addresses_count;
+    /**
+     * Only these ways, in this order, e.g. "direct", "upnp", "udp-hole-punch", "tcp-hole-punch", "ice", "turn", "relay".
+     * Default NULL: all ways, in the order that is usually fastest.
+     */
+    const char *const *preferred_methods;
+    /**
+     * How many ways.
+     */
+    size_t preferred_methods_count;
+    /**
+     * Time until a first connection stands, in ms. Default 30000, range 100 to 600000.
+     */
+    uint64_t timeout_ms;
+    /**
+     * Remember what worked and try it first the next time. Default on.
+     */
+    DigNatSwitch save_to_registry;
+} DigNatConnectOptions;
 
 #ifdef __cplusplus
 extern "C" {
@@ -1522,6 +1565,11 @@ void dig_nat_registry_options_init(struct DigNatRegistryOptions *options, size_t
 void dig_nat_save_connection_options_init(struct DigNatSaveConnectionOptions *options, size_t size);
 
 /**
+ * Sets all options to their defaults. `size` is `sizeof` the struct.
+ */
+void dig_nat_connect_options_init(struct DigNatConnectOptions *options, size_t size);
+
+/**
  * Opens a UDP path to remote_endpoint; the peer does the same at about the same time. Result: as of dig_nat_socket_info,
  * and the socket for dig_nat_result_take_socket. Fails with DIG_NAT_STATUS_PEER_UNREACHABLE when the peer did not answer
  * in time.
@@ -1553,6 +1601,50 @@ enum DigNatStatus dig_nat_tcp_simultaneous_open(const struct DigNatRuntime *runt
                                                 void *user,
                                                 struct DigNatTask **task,
                                                 struct DigNatError **error);
+
+/**
+ * Connects to a peer by whatever way works: directly, by a port that a router holds open, by punching through the NATs,
+ * or over a relay; and goes on looking for a better way. `peer` is a peer id, or a multiaddr that ends in one; a plain
+ * "host:port" is only dialled. Options may be NULL. Result: a connection (dig_nat_result_take_connection), peer, address,
+ * port, text (the way: "direct-v4", "udp-hole-punch", "circuit", ...), flag (whether a third node carries the bytes), and
+ * in the JSON {peer, method, connectionType, transport, address, port, relayed, tookMs, attempts}. The message of a
+ * DIG_NAT_STATUS_PEER_UNREACHABLE or DIG_NAT_STATUS_TIMEOUT has every way tried with its time and reason, and what would
+ * help.
+ */
+enum DigNatStatus dig_nat_manager_connect_to_peer(const struct DigNatManager *manager,
+                                                  const char *peer,
+                                                  const struct DigNatConnectOptions *options,
+                                                  DigNatDoneFn done,
+                                                  void *user,
+                                                  struct DigNatTask **task,
+                                                  struct DigNatError **error);
+
+/**
+ * Examines the NAT, the router and IPv6 as dig_nat_diagnose does, with this manager's STUN servers, and tries to reach a
+ * peer (as of dig_nat_manager_connect_to_peer) unless that is NULL. Options are those of the attempt and may be NULL.
+ * Result: as of dig_nat_diagnose; flag says whether the peer was reached. That it was not is no error.
+ */
+enum DigNatStatus dig_nat_manager_diagnose(const struct DigNatManager *manager,
+                                           const char *peer,
+                                           const struct DigNatConnectOptions *options,
+                                           DigNatDoneFn done,
+                                           void *user,
+                                           struct DigNatTask **task,
+                                           struct DigNatError **error);
+
+/**
+ * Examines the NAT in front of this machine, the router's port mapping protocols and IPv6; maps nothing. Options may be
+ * NULL. Result: text (the type of the NAT, as of dig_nat_detect_nat_type), what would help as items with a text, most
+ * useful first, and everything in the JSON: that of dig_nat_detect_nat_type and dig_nat_discover_public_ips, problem,
+ * gateway, portMapping, ipv6State, inboundBlocked, peer and advice, with null for what could not be told. A network that
+ * answers nothing is a result, not an error.
+ */
+enum DigNatStatus dig_nat_diagnose(const struct DigNatRuntime *runtime,
+                                   const struct DigNatNatOptions *options,
+                                   DigNatDoneFn done,
+                                   void *user,
+                                   struct DigNatTask **task,
+                                   struct DigNatError **error);
 
 /**
  * Reads a registry; there need not be one yet. Options may be NULL. Blocks on the disk for a file of at most some

@@ -2156,6 +2156,10 @@ public struct LightNodeOptions: Equatable, Hashable {
      */
     public var stunServers: [String]
     /**
+     * TURN servers over which peers are reached when nothing else works; the first one is used. Default none.
+     */
+    public var turnServers: [TurnServer]
+    /**
      * Ask the router by UPnP to forward the port. Default true; never done when `local_only` is set.
      */
     public var enableUpnp: Bool?
@@ -2233,6 +2237,9 @@ public struct LightNodeOptions: Equatable, Hashable {
          * of it. Default empty: three public ones, or none when `local_only` is set.
          */stunServers: [String] = [], 
         /**
+         * TURN servers over which peers are reached when nothing else works; the first one is used. Default none.
+         */turnServers: [TurnServer] = [], 
+        /**
          * Ask the router by UPnP to forward the port. Default true; never done when `local_only` is set.
          */enableUpnp: Bool? = nil, 
         /**
@@ -2270,6 +2277,7 @@ public struct LightNodeOptions: Equatable, Hashable {
         self.downloadLimit = downloadLimit
         self.peerDownloadLimit = peerDownloadLimit
         self.stunServers = stunServers
+        self.turnServers = turnServers
         self.enableUpnp = enableUpnp
         self.enableNatpmp = enableNatpmp
         self.portMappingLifetimeS = portMappingLifetimeS
@@ -2309,6 +2317,7 @@ public struct FfiConverterTypeLightNodeOptions: FfiConverterRustBuffer {
                 downloadLimit: FfiConverterOptionUInt64.read(from: &buf), 
                 peerDownloadLimit: FfiConverterOptionUInt64.read(from: &buf), 
                 stunServers: FfiConverterSequenceString.read(from: &buf), 
+                turnServers: FfiConverterSequenceTypeTurnServer.read(from: &buf), 
                 enableUpnp: FfiConverterOptionBool.read(from: &buf), 
                 enableNatpmp: FfiConverterOptionBool.read(from: &buf), 
                 portMappingLifetimeS: FfiConverterOptionUInt32.read(from: &buf), 
@@ -2334,6 +2343,7 @@ public struct FfiConverterTypeLightNodeOptions: FfiConverterRustBuffer {
         FfiConverterOptionUInt64.write(value.downloadLimit, into: &buf)
         FfiConverterOptionUInt64.write(value.peerDownloadLimit, into: &buf)
         FfiConverterSequenceString.write(value.stunServers, into: &buf)
+        FfiConverterSequenceTypeTurnServer.write(value.turnServers, into: &buf)
         FfiConverterOptionBool.write(value.enableUpnp, into: &buf)
         FfiConverterOptionBool.write(value.enableNatpmp, into: &buf)
         FfiConverterOptionUInt32.write(value.portMappingLifetimeS, into: &buf)
@@ -3321,6 +3331,85 @@ public func FfiConverterTypeRemoteFile_lift(_ buf: RustBuffer) throws -> RemoteF
 #endif
 public func FfiConverterTypeRemoteFile_lower(_ value: RemoteFile) -> RustBuffer {
     return FfiConverterTypeRemoteFile.lower(value)
+}
+
+
+/**
+ * A TURN server.
+ */
+public struct TurnServer: Equatable, Hashable {
+    /**
+     * URLs of the same server: `turn:host[:port][?transport=tcp]` or `turns:host[:port]`.
+     */
+    public var urls: [String]
+    /**
+     * User name. Default none.
+     */
+    public var username: String?
+    /**
+     * Password. Default none.
+     */
+    public var credential: String?
+
+    // Default memberwise initializers are never public by default, so we
+    // declare one manually.
+    public init(
+        /**
+         * URLs of the same server: `turn:host[:port][?transport=tcp]` or `turns:host[:port]`.
+         */urls: [String], 
+        /**
+         * User name. Default none.
+         */username: String? = nil, 
+        /**
+         * Password. Default none.
+         */credential: String? = nil) {
+        self.urls = urls
+        self.username = username
+        self.credential = credential
+    }
+
+    
+
+    
+}
+
+#if compiler(>=6)
+extension TurnServer: Sendable {}
+#endif
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public struct FfiConverterTypeTurnServer: FfiConverterRustBuffer {
+    public static func read(from buf: inout (data: Data, offset: Data.Index)) throws -> TurnServer {
+        return
+            try TurnServer(
+                urls: FfiConverterSequenceString.read(from: &buf), 
+                username: FfiConverterOptionString.read(from: &buf), 
+                credential: FfiConverterOptionString.read(from: &buf)
+        )
+    }
+
+    public static func write(_ value: TurnServer, into buf: inout [UInt8]) {
+        FfiConverterSequenceString.write(value.urls, into: &buf)
+        FfiConverterOptionString.write(value.username, into: &buf)
+        FfiConverterOptionString.write(value.credential, into: &buf)
+    }
+}
+
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypeTurnServer_lift(_ buf: RustBuffer) throws -> TurnServer {
+    return try FfiConverterTypeTurnServer.lift(buf)
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypeTurnServer_lower(_ value: TurnServer) -> RustBuffer {
+    return FfiConverterTypeTurnServer.lower(value)
 }
 
 
@@ -4554,6 +4643,31 @@ fileprivate struct FfiConverterSequenceTypePeerProgress: FfiConverterRustBuffer 
         seq.reserveCapacity(Int(len))
         for _ in 0 ..< len {
             seq.append(try FfiConverterTypePeerProgress.read(from: &buf))
+        }
+        return seq
+    }
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+fileprivate struct FfiConverterSequenceTypeTurnServer: FfiConverterRustBuffer {
+    typealias SwiftType = [TurnServer]
+
+    public static func write(_ value: [TurnServer], into buf: inout [UInt8]) {
+        let len = Int32(value.count)
+        writeInt(&buf, len)
+        for item in value {
+            FfiConverterTypeTurnServer.write(item, into: &buf)
+        }
+    }
+
+    public static func read(from buf: inout (data: Data, offset: Data.Index)) throws -> [TurnServer] {
+        let len: Int32 = try readInt(&buf)
+        var seq = [TurnServer]()
+        seq.reserveCapacity(Int(len))
+        for _ in 0 ..< len {
+            seq.append(try FfiConverterTypeTurnServer.read(from: &buf))
         }
         return seq
     }

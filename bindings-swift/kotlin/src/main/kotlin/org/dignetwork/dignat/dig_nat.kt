@@ -3540,6 +3540,11 @@ data class LightNodeOptions (
     var `stunServers`: List<kotlin.String> = listOf() 
     , 
     /**
+     * TURN servers over which peers are reached when nothing else works; the first one is used. Default none.
+     */
+    var `turnServers`: List<TurnServer> = listOf() 
+    , 
+    /**
      * Ask the router by UPnP to forward the port. Default true; never done when `local_only` is set.
      */
     var `enableUpnp`: kotlin.Boolean? = null 
@@ -3608,6 +3613,7 @@ public object FfiConverterTypeLightNodeOptions: FfiConverterRustBuffer<LightNode
             FfiConverterOptionalULong.read(buf),
             FfiConverterOptionalULong.read(buf),
             FfiConverterSequenceString.read(buf),
+            FfiConverterSequenceTypeTurnServer.read(buf),
             FfiConverterOptionalBoolean.read(buf),
             FfiConverterOptionalBoolean.read(buf),
             FfiConverterOptionalUInt.read(buf),
@@ -3633,6 +3639,7 @@ public object FfiConverterTypeLightNodeOptions: FfiConverterRustBuffer<LightNode
             FfiConverterOptionalULong.allocationSize(value.`downloadLimit`) +
             FfiConverterOptionalULong.allocationSize(value.`peerDownloadLimit`) +
             FfiConverterSequenceString.allocationSize(value.`stunServers`) +
+            FfiConverterSequenceTypeTurnServer.allocationSize(value.`turnServers`) +
             FfiConverterOptionalBoolean.allocationSize(value.`enableUpnp`) +
             FfiConverterOptionalBoolean.allocationSize(value.`enableNatpmp`) +
             FfiConverterOptionalUInt.allocationSize(value.`portMappingLifetimeS`) +
@@ -3657,6 +3664,7 @@ public object FfiConverterTypeLightNodeOptions: FfiConverterRustBuffer<LightNode
             FfiConverterOptionalULong.write(value.`downloadLimit`, buf)
             FfiConverterOptionalULong.write(value.`peerDownloadLimit`, buf)
             FfiConverterSequenceString.write(value.`stunServers`, buf)
+            FfiConverterSequenceTypeTurnServer.write(value.`turnServers`, buf)
             FfiConverterOptionalBoolean.write(value.`enableUpnp`, buf)
             FfiConverterOptionalBoolean.write(value.`enableNatpmp`, buf)
             FfiConverterOptionalUInt.write(value.`portMappingLifetimeS`, buf)
@@ -4361,6 +4369,61 @@ public object FfiConverterTypeRemoteFile: FfiConverterRustBuffer<RemoteFile> {
             FfiConverterUInt.write(value.`pieceSize`, buf)
             FfiConverterUInt.write(value.`pieces`, buf)
             FfiConverterOptionalString.write(value.`name`, buf)
+    }
+}
+
+
+
+/**
+ * A TURN server.
+ */
+data class TurnServer (
+    /**
+     * URLs of the same server: `turn:host[:port][?transport=tcp]` or `turns:host[:port]`.
+     */
+    var `urls`: List<kotlin.String>
+    , 
+    /**
+     * User name. Default none.
+     */
+    var `username`: kotlin.String? = null 
+    , 
+    /**
+     * Password. Default none.
+     */
+    var `credential`: kotlin.String? = null 
+    
+){
+    
+
+    
+
+    
+    companion object
+}
+
+/**
+ * @suppress
+ */
+public object FfiConverterTypeTurnServer: FfiConverterRustBuffer<TurnServer> {
+    override fun read(buf: ByteBuffer): TurnServer {
+        return TurnServer(
+            FfiConverterSequenceString.read(buf),
+            FfiConverterOptionalString.read(buf),
+            FfiConverterOptionalString.read(buf),
+        )
+    }
+
+    override fun allocationSize(value: TurnServer) = (
+            FfiConverterSequenceString.allocationSize(value.`urls`) +
+            FfiConverterOptionalString.allocationSize(value.`username`) +
+            FfiConverterOptionalString.allocationSize(value.`credential`)
+    )
+
+    override fun write(value: TurnServer, buf: ByteBuffer) {
+            FfiConverterSequenceString.write(value.`urls`, buf)
+            FfiConverterOptionalString.write(value.`username`, buf)
+            FfiConverterOptionalString.write(value.`credential`, buf)
     }
 }
 
@@ -5938,6 +6001,34 @@ public object FfiConverterSequenceTypePeerProgress: FfiConverterRustBuffer<List<
         buf.putInt(value.size)
         value.iterator().forEach {
             FfiConverterTypePeerProgress.write(it, buf)
+        }
+    }
+}
+
+
+
+
+/**
+ * @suppress
+ */
+public object FfiConverterSequenceTypeTurnServer: FfiConverterRustBuffer<List<TurnServer>> {
+    override fun read(buf: ByteBuffer): List<TurnServer> {
+        val len = buf.getInt()
+        return List<TurnServer>(len) {
+            FfiConverterTypeTurnServer.read(buf)
+        }
+    }
+
+    override fun allocationSize(value: List<TurnServer>): ULong {
+        val sizeForLength = 4UL
+        val sizeForItems = value.map { FfiConverterTypeTurnServer.allocationSize(it) }.sum()
+        return sizeForLength + sizeForItems
+    }
+
+    override fun write(value: List<TurnServer>, buf: ByteBuffer) {
+        buf.putInt(value.size)
+        value.iterator().forEach {
+            FfiConverterTypeTurnServer.write(it, buf)
         }
     }
 }
