@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use dig_nat_core::base::limits;
-use dig_nat_core::fabric::{Fabric, FabricConfig, Identity};
+use dig_nat_core::fabric::{Fabric, FabricConfig, FabricEvent, Identity};
 use dig_nat_core::nat::stun::driver::serve;
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
@@ -110,31 +110,47 @@ async fn a_handshake_that_is_too_short_gets_nothing() {
     node.stop().await;
 }
 
-/// Passes datagrams between a client and `to` until it is dropped; gives its own address, and the last datagram of the
-/// client with a short header.
-async fn between(to: SocketAddr) -> (SocketAddr, watch::Receiver<Vec<u8>>, AbortHandle) {
-    let (outside, inside) = (socket().await, socket().await);
-    let at = outside.local_addr().expect("bound");
-    let (tell, told) = watch::channel(Vec::new());
-    let passing = tokio::spawn(async move {
-        let (mut one, mut other) = ([0; 2048], [0; 2048]);
-        let mut client = None;
-        loop {
-            tokio::select! {
-                Ok((length, from)) = outside.recv_from(&mut one) => {
-                    client = Some(from);
-                    inside.send_to(&one[..length], to).await.expect("sent");
-                    if one[0] & 0xc0 == 0x40 {
-                        tell.send_replace(one[..length].to_vec());
+/// A line between a client and a node.
+struct Line {
+    at: SocketAddr,
+    /// The client's last datagram with a short header.
+    last: watch::Receiver<Vec<u8>>,
+    /// Whether anything gets through.
+    open: watch::Sender<bool>,
+    passing: AbortHandle,
+}
+
+impl Line {
+    async fn to(node: SocketAddr) -> Self {
+        let (outside, inside) = (socket().await, socket().await);
+        let at = outside.local_addr().expect("bound");
+        let (tell, last) = watch::channel(Vec::new());
+        let (open, is_open) = watch::channel(true);
+        let passing = tokio::spawn(async move {
+            let (mut one, mut other) = ([0; 2048], [0; 2048]);
+            let mut client = None;
+            loop {
+                // A closed port at the other end is an error of the next call; the line goes on.
+                tokio::select! {
+                    Ok((length, from)) = outside.recv_from(&mut one) => {
+                        client = Some(from);
+                        if *is_open.borrow() {
+                            let _ = inside.send_to(&one[..length], node).await;
+                        }
+                        if one[0] & 0xc0 == 0x40 {
+                            tell.send_replace(one[..length].to_vec());
+                        }
                     }
-                }
-                Ok((length, _)) = inside.recv_from(&mut other) => {
-                    outside.send_to(&other[..length], client.expect("it began")).await.expect("sent");
+                    Ok((length, _)) = inside.recv_from(&mut other) => {
+                        let Some(client) = client.filter(|_| *is_open.borrow()) else { continue };
+                        let _ = outside.send_to(&other[..length], client).await;
+                    }
+                    else => {}
                 }
             }
-        }
-    });
-    (at, told, passing.abort_handle())
+        });
+        Self { at, last, open, passing: passing.abort_handle() }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -153,18 +169,39 @@ async fn packets_of_unknown_connections_get_nothing() {
 async fn a_restarted_node_resets_old_connections_with_less_than_they_sent() {
     let identity = Identity::Secret([5; 32]);
     let node = Node::start_as(identity.clone(), 0).await;
-    let (at, mut told, passing) = between(node.at).await;
+    let mut line = Line::to(node.at).await;
     let config = FabricConfig { interfaces: vec!["lo".into()], ..FabricConfig::default() };
-    let client = Fabric::start(config).await.expect("started").0;
-    let link = client.dial(&format!("/ip4/127.0.0.1/udp/{}/quic-v1", at.port()), limits::DIAL_TIMEOUT).await;
-    assert_eq!(link.expect("through the middle").peer, node.fabric.local_peer());
-    let old = tokio::time::timeout(SILENCE, told.wait_for(|packet| packet.len() > 22)).await;
-    let old = old.expect("in time").expect("passing").clone();
-    passing.abort();
+    let (client, mut events) = Fabric::start(config).await.expect("started");
+    let link = client.dial(&format!("/ip4/127.0.0.1/udp/{}/quic-v1", line.at.port()), limits::DIAL_TIMEOUT).await;
+    let link = link.expect("through the line");
+    assert_eq!(link.peer, node.fabric.local_peer());
+    // By then the handshake is confirmed; before that, clients repeat packets that no reset answers.
+    let identified = async {
+        while !matches!(events.next().await.expect("running"), FabricEvent::Identified { .. }) {}
+        line.last.wait_for(|packet| packet.len() > 22).await.expect("passing").clone()
+    };
+    let old = tokio::time::timeout(SILENCE, identified).await.expect("in time");
+    // The end of the node does not get through, as when the machine loses its power.
+    line.open.send_replace(false);
     let port = node.fabric.port();
     node.stop().await;
 
     let node = Node::start_as(identity, port).await;
+    line.open.send_replace(true);
+    // The client's next packet, a keep-alive at the latest, is answered by a reset.
+    let lost = async {
+        loop {
+            if let FabricEvent::LinkDown(down, _) = events.next().await.expect("running")
+                && down.id == link.id
+            {
+                return;
+            }
+        }
+    };
+    let patience = limits::QUIC_IDLE_TIMEOUT * 3 / 4;
+    tokio::time::timeout(patience, lost).await.expect("long before silence would tell");
+    line.passing.abort();
+
     // Longer ones stand for packets of the same connection with more in them, shorter ones for cut ones.
     let mut resets = 0;
     for length in [12, 21, 22, 23, 30, 43, 44, 100, 600, 1200] {

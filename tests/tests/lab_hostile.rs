@@ -67,13 +67,11 @@ struct Targets {
 impl Targets {
     fn new(lab: &Lab) -> Self {
         for address in EXTRA {
-            let prefix = if address.contains(':') { 128 } else { 32 };
-            let added = lab
-                .host("victim")
-                .command("ip")
-                .args(["addr", "add", &format!("{address}/{prefix}"), "dev", "lo"])
-                .status();
-            assert!(added.expect("ip runs").success(), "{address}");
+            // Usable at once: nobody else could have it.
+            let (prefix, more) = if address.contains(':') { (128, &["nodad"][..]) } else { (32, &[][..]) };
+            let mut ip = lab.host("victim").command("ip");
+            ip.args(["addr", "add", &format!("{address}/{prefix}"), "dev", "lo"]).args(more);
+            assert!(ip.status().expect("ip runs").success(), "{address}");
         }
         let neighbour = lab.host("victim-2").v4();
         let mut router = neighbour.octets();

@@ -1,6 +1,6 @@
 //! TURN through coturn: every transport, every ending, and what is said when it does not work.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -28,8 +28,8 @@ fn failure(error: &Error) -> Option<&TurnFailure> {
 }
 
 /// A peer that sends everything back.
-async fn echo() -> SocketAddr {
-    let socket = UdpSocket::bind("127.0.0.1:0").await.expect("free port");
+async fn echo(ip: IpAddr) -> SocketAddr {
+    let socket = UdpSocket::bind((ip, 0)).await.expect("free port");
     let at = socket.local_addr().expect("bound");
     tokio::spawn(async move {
         let mut buffer = [0; 2048];
@@ -40,9 +40,11 @@ async fn echo() -> SocketAddr {
     at
 }
 
-/// Sends 1000 numbered datagrams of different lengths, a few at a time, and expects every one of them back.
+/// Sends 1000 numbered datagrams of different lengths, a few at a time, and expects every one of them back. The peer is
+/// of the relayed address's family.
 async fn echo_a_thousand(relayed: &Relayed) {
-    let peer = echo().await;
+    let v4 = relayed.relayed_address().is_ipv4();
+    let peer = echo(if v4 { LOCALHOST } else { Ipv6Addr::LOCALHOST.into() }).await;
     relayed.permit(peer.ip()).await.expect("allowed");
     let payload = |number: u32| Bytes::from([&number.to_be_bytes()[..], &vec![7; number as usize % 1200]].concat());
     let (mut next, mut back) = (0, 0);
@@ -73,6 +75,24 @@ async fn a_thousand_datagrams_through_channels_over_udp_and_tcp() {
     }
     let bound = server.log().matches("CHANNEL_BIND processed, success").count();
     assert_eq!(bound, 2, "one channel each:\n{}", server.log());
+}
+
+/// The server by either family, the relayed address of either family: every mixture, over UDP and TCP.
+#[tokio::test]
+async fn a_thousand_datagrams_with_ipv6_on_either_leg() {
+    let Some(server) = Turnserver::start(&["--no-tls", "-L", "::1"]).await else { return };
+    for (host, family) in [("[::1]", Family::V6), ("127.0.0.1", Family::V6), ("[::1]", Family::V4)] {
+        for query in ["", "?transport=tcp"] {
+            let mut config = config(&format!("turn:{host}:{}{query}", server.port));
+            config.family = Some(family);
+            let relayed = allocate(&config).await.expect("allocated");
+            let name = format!("{host}{query}, {family:?}: {relayed:?}");
+            assert_eq!(relayed.server_address().is_ipv6(), host == "[::1]", "{name}");
+            assert_eq!(relayed.relayed_address().is_ipv6(), family == Family::V6, "{name}");
+            echo_a_thousand(&relayed).await;
+            relayed.close().await;
+        }
+    }
 }
 
 #[tokio::test]
@@ -144,7 +164,7 @@ async fn short_lives_are_prolonged_past_stale_nonces_and_end_when_nobody_does() 
     let relayed = allocate(&config).await.expect("allocated");
     let lapsed = tokio::spawn(let_one_expire(server.address()));
     // Three lives long.
-    let peer = echo().await;
+    let peer = echo(LOCALHOST).await;
     relayed.permit(peer.ip()).await.expect("allowed");
     let started = Instant::now();
     while started.elapsed() < Duration::from_secs(12) {
