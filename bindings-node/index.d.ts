@@ -11,6 +11,8 @@ import { ConnectOptions, Diagnosis, PeerToReach, Traversal } from './types/reach
 export * from './types/constants';
 export * from './types/nat';
 export * from './types/reach';
+export * from './types/registry';
+export * from './types/traversal';
 
 // --------------------------------------------------------------------------------------------------------------- errors
 

@@ -173,6 +173,12 @@ typedef enum DigNatStatus {
 } DigNatStatus;
 
 /**
+ * An address at a TURN server that relays datagrams to us, prolonged as long as it is held. It is released when it is
+ * freed.
+ */
+typedef struct DigNatAllocation DigNatAllocation;
+
+/**
  * Downloads files. Nothing is opened before it is started.
  */
 typedef struct DigNatClient DigNatClient;
@@ -198,6 +204,12 @@ typedef struct DigNatHost DigNatHost;
 typedef struct DigNatManager DigNatManager;
 
 /**
+ * Which way led to a peer last, kept across runs for 45 days. One program at a time should use a directory: of two, the
+ * one that writes last wins.
+ */
+typedef struct DigNatRegistry DigNatRegistry;
+
+/**
  * What an operation or a listing gave. Fields that do not apply are NULL, 0 or false.
  */
 typedef struct DigNatResult DigNatResult;
@@ -206,6 +218,17 @@ typedef struct DigNatResult DigNatResult;
  * The threads of the library. Make one, make everything else from it, free it last.
  */
 typedef struct DigNatRuntime DigNatRuntime;
+
+/**
+ * Signalling for one attempt: the program takes messages out, brings them to the peer by any private and authenticated
+ * means, and delivers those of the peer.
+ */
+typedef struct DigNatSignaling DigNatSignaling;
+
+/**
+ * A way to one peer: datagrams, which may be lost, or a stream. Nothing is encrypted on it. It closes when it is freed.
+ */
+typedef struct DigNatSocket DigNatSocket;
 
 /**
  * A subscription to the events of a host, client or manager; freeing it unsubscribes.
@@ -587,6 +610,216 @@ typedef struct DigNatMappingOptions {
      */
     uint64_t timeout_ms;
 } DigNatMappingOptions;
+
+/**
+ * A hole to be punched to a known endpoint.
+ */
+typedef struct DigNatPunchOptions {
+    /**
+     * Bytes of this struct; set by dig_nat_punch_options_init.
+     */
+    size_t size;
+    /**
+     * The peer's endpoint, "host:port", as the internet sees it. Default NULL: none, it has to be given.
+     */
+    const char *remote_endpoint;
+    /**
+     * Our address and port, "host:port", to punch from. Default NULL: any address and local_port.
+     */
+    const char *local_endpoint;
+    /**
+     * Our port when local_endpoint is not given. Default 0: a free one.
+     */
+    uint16_t local_port;
+    /**
+     * Our possible ports: the first free one is used. Default NULL: local_port.
+     */
+    const uint16_t *local_ports;
+    /**
+     * How many possible ports.
+     */
+    size_t local_ports_count;
+    /**
+     * Secret text that both sides know. Without one, anybody at the peer's address can pretend to be the peer. Default
+     * NULL: none.
+     */
+    const char *key;
+    /**
+     * Time for the attempt in ms; the peer has to try within it. Default 10000, range 100 to 120000.
+     */
+    uint64_t timeout_ms;
+} DigNatPunchOptions;
+
+/**
+ * A TURN server in the form of WebRTC. It has no size field and will not grow.
+ */
+typedef struct DigNatTurnServer {
+    /**
+     * "turn:host[:port][?transport=tcp]", "turns:host[:port]" or "host[:port]".
+     */
+    const char *url;
+    /**
+     * User name. NULL for none.
+     */
+    const char *username;
+    /**
+     * Password. NULL for none.
+     */
+    const char *credential;
+} DigNatTurnServer;
+
+/**
+ * An address that a TURN server relays from.
+ */
+typedef struct DigNatTurnOptions {
+    /**
+     * Bytes of this struct; set by dig_nat_turn_options_init.
+     */
+    size_t size;
+    /**
+     * The server: "turn:host[:port][?transport=tcp]", "turns:host[:port]" or "host[:port]". Default NULL: this or
+     * turn_servers has to be given.
+     */
+    const char *turn_server;
+    /**
+     * User name at turn_server. Default NULL: none.
+     */
+    const char *turn_username;
+    /**
+     * Password at turn_server. Default NULL: none.
+     */
+    const char *turn_password;
+    /**
+     * Further servers, asked one after the other. Default NULL: none.
+     */
+    const struct DigNatTurnServer *turn_servers;
+    /**
+     * How many further servers.
+     */
+    size_t turn_servers_count;
+    /**
+     * How servers are reached: "UDP", "TCP" or "TLS". Default NULL: what their URLs say, else UDP.
+     */
+    const char *protocol;
+    /**
+     * Port of servers that are named without one. Default 0: 3478, or 5349 for TLS.
+     */
+    uint16_t turn_port;
+    /**
+     * Certificates (PEM) trusted for TLS instead of the system's. Default NULL: none.
+     */
+    const char *root_certificates;
+    /**
+     * Lifetime asked for, in seconds; prolonged as long as the allocation is held. Default 600, range 1 to 3600.
+     */
+    uint32_t lifetime_s;
+    /**
+     * Time to allocate in ms, for each server. Default 10000, range 100 to 120000.
+     */
+    uint64_t timeout_ms;
+} DigNatTurnOptions;
+
+/**
+ * A connection by ICE.
+ */
+typedef struct DigNatIceOptions {
+    /**
+     * Bytes of this struct; set by dig_nat_ice_options_init.
+     */
+    size_t size;
+    /**
+     * Our name; of two sides that give both names the one with the greater name controls. Default NULL: none.
+     */
+    const char *local_id;
+    /**
+     * The peer's name. Default NULL: none.
+     */
+    const char *remote_id;
+    /**
+     * STUN servers ("host:port" or "stun:host:port"). Default NULL: three public ones, or none when local_only is on.
+     */
+    const char *const *stun_servers;
+    /**
+     * How many STUN servers.
+     */
+    size_t stun_servers_count;
+    /**
+     * A TURN server whose relayed address is a candidate. Default NULL: none.
+     */
+    const char *turn_server;
+    /**
+     * User name at turn_server. Default NULL: none.
+     */
+    const char *turn_username;
+    /**
+     * Password at turn_server. Default NULL: none.
+     */
+    const char *turn_password;
+    /**
+     * TURN servers; the first one of all is used. Default NULL: none.
+     */
+    const struct DigNatTurnServer *turn_servers;
+    /**
+     * How many TURN servers.
+     */
+    size_t turn_servers_count;
+    /**
+     * Our UDP port. Default 0: a free one.
+     */
+    uint16_t local_port;
+    /**
+     * Gather IPv6 candidates as well. Default off.
+     */
+    DigNatSwitch enable_ipv6;
+    /**
+     * Check private and loopback addresses that the peer names: for peers in one network or on one machine. Default off.
+     */
+    DigNatSwitch allow_private;
+    /**
+     * Ask no STUN server that was not named. Default off, or on when the environment variable DIG_NAT_LOCAL_ONLY is 1.
+     */
+    DigNatSwitch local_only;
+    /**
+     * Time until a pair works in ms. Default 15000, range 100 to 120000.
+     */
+    uint64_t timeout_ms;
+} DigNatIceOptions;
+
+/**
+ * Where the connection registry is kept.
+ */
+typedef struct DigNatRegistryOptions {
+    /**
+     * Bytes of this struct; set by dig_nat_registry_options_init.
+     */
+    size_t size;
+    /**
+     * Its directory, made when it is missing. Default NULL: .dig-nat-tools/registry in the home directory.
+     */
+    const char *registry_dir;
+} DigNatRegistryOptions;
+
+/**
+ * What is remembered of a connection.
+ */
+typedef struct DigNatSaveConnectionOptions {
+    /**
+     * Bytes of this struct; set by dig_nat_save_connection_options_init.
+     */
+    size_t size;
+    /**
+     * The peer's address that worked. Default NULL: none.
+     */
+    const char *address;
+    /**
+     * Its port. Default 0: none.
+     */
+    uint16_t port;
+    /**
+     * Up to 8 notes as a JSON object; what is not text is kept as its JSON. Default NULL: none.
+     */
+    const char *metadata;
+} DigNatSaveConnectionOptions;
 
 /**
  * Options of connecting to one peer by whatever way works.
@@ -1301,7 +1534,65 @@ void dig_nat_find_options_init(struct DigNatFindOptions *options, size_t size);
 /**
  * Sets all options to their defaults. `size` is `sizeof` the struct.
  */
+void dig_nat_punch_options_init(struct DigNatPunchOptions *options, size_t size);
+
+/**
+ * Sets all options to their defaults. `size` is `sizeof` the struct.
+ */
+void dig_nat_turn_options_init(struct DigNatTurnOptions *options, size_t size);
+
+/**
+ * Sets all options to their defaults. `size` is `sizeof` the struct.
+ */
+void dig_nat_ice_options_init(struct DigNatIceOptions *options, size_t size);
+
+/**
+ * Sets all options to their defaults. `size` is `sizeof` the struct.
+ */
+void dig_nat_registry_options_init(struct DigNatRegistryOptions *options, size_t size);
+
+/**
+ * Sets all options to their defaults. `size` is `sizeof` the struct.
+ */
+void dig_nat_save_connection_options_init(struct DigNatSaveConnectionOptions *options, size_t size);
+
+/**
+ * Sets all options to their defaults. `size` is `sizeof` the struct.
+ */
 void dig_nat_connect_options_init(struct DigNatConnectOptions *options, size_t size);
+
+/**
+ * Opens a UDP path to remote_endpoint; the peer does the same at about the same time. Result: as of dig_nat_socket_info,
+ * and the socket for dig_nat_result_take_socket. Fails with DIG_NAT_STATUS_PEER_UNREACHABLE when the peer did not answer
+ * in time.
+ */
+enum DigNatStatus dig_nat_punch_udp(const struct DigNatRuntime *runtime,
+                                    const struct DigNatPunchOptions *options,
+                                    DigNatDoneFn done,
+                                    void *user,
+                                    struct DigNatTask **task,
+                                    struct DigNatError **error);
+
+/**
+ * Opens a TCP connection to remote_endpoint; the peer does the same at about the same time. Result and errors: as of
+ * dig_nat_punch_udp.
+ */
+enum DigNatStatus dig_nat_punch_tcp(const struct DigNatRuntime *runtime,
+                                    const struct DigNatPunchOptions *options,
+                                    DigNatDoneFn done,
+                                    void *user,
+                                    struct DigNatTask **task,
+                                    struct DigNatError **error);
+
+/**
+ * The same as dig_nat_punch_tcp under the original package's other name: both sides listen and connect.
+ */
+enum DigNatStatus dig_nat_tcp_simultaneous_open(const struct DigNatRuntime *runtime,
+                                                const struct DigNatPunchOptions *options,
+                                                DigNatDoneFn done,
+                                                void *user,
+                                                struct DigNatTask **task,
+                                                struct DigNatError **error);
 
 /**
  * Connects to a peer by whatever way works: directly, by a port that a router holds open, by punching through the NATs,
@@ -1348,6 +1639,70 @@ enum DigNatStatus dig_nat_diagnose(const struct DigNatRuntime *runtime,
                                    struct DigNatError **error);
 
 /**
+ * Reads a registry; there need not be one yet. Options may be NULL. Blocks on the disk for a file of at most some
+ * megabytes.
+ */
+enum DigNatStatus dig_nat_registry_open(const struct DigNatRuntime *runtime,
+                                        const struct DigNatRegistryOptions *options,
+                                        struct DigNatRegistry **registry,
+                                        struct DigNatError **error);
+
+/**
+ * The ways that led to a peer, latest first. Result: items with a text such as "UDP_HOLE_PUNCH".
+ */
+enum DigNatStatus dig_nat_registry_successful_methods(const struct DigNatRegistry *registry,
+                                                      const char *peer,
+                                                      struct DigNatResult **result,
+                                                      struct DigNatError **error);
+
+/**
+ * The last way that led to a peer. Result: text (the way), peer, address and port (if known), and in the JSON {peerId,
+ * connectionType, address, port, lastSuccessTime (ms since 1970), successCount, metadata}; the JSON "null" for an unknown
+ * peer.
+ */
+enum DigNatStatus dig_nat_registry_connection_method(const struct DigNatRegistry *registry,
+                                                     const char *peer,
+                                                     struct DigNatResult **result,
+                                                     struct DigNatError **error);
+
+/**
+ * Remembers that a way worked: `connection_type` in any spelling, e.g. "UDP_HOLE_PUNCH". Options may be NULL. Result:
+ * none.
+ */
+enum DigNatStatus dig_nat_registry_save(const struct DigNatRegistry *registry,
+                                        const char *peer,
+                                        const char *connection_type,
+                                        const struct DigNatSaveConnectionOptions *options,
+                                        DigNatDoneFn done,
+                                        void *user,
+                                        struct DigNatTask **task,
+                                        struct DigNatError **error);
+
+/**
+ * Forgets a peer. Result: flag, whether there was something to forget.
+ */
+enum DigNatStatus dig_nat_registry_remove(const struct DigNatRegistry *registry,
+                                          const char *peer,
+                                          DigNatDoneFn done,
+                                          void *user,
+                                          struct DigNatTask **task,
+                                          struct DigNatError **error);
+
+/**
+ * Forgets what is older than 45 days. Result: size, how many ways that were.
+ */
+enum DigNatStatus dig_nat_registry_cleanup(const struct DigNatRegistry *registry,
+                                           DigNatDoneFn done,
+                                           void *user,
+                                           struct DigNatTask **task,
+                                           struct DigNatError **error);
+
+/**
+ * Frees a registry; what was saved stays on disk. NULL is fine.
+ */
+void dig_nat_registry_free(struct DigNatRegistry *registry);
+
+/**
  * The whole result as JSON: an object, an array, "true", "false", or "null" for an operation without a result. Belongs
  * to the result. "" for NULL.
  */
@@ -1379,28 +1734,29 @@ const char *dig_nat_result_content_id(const struct DigNatResult *result);
 const char *dig_nat_result_peer(const struct DigNatResult *result);
 
 /**
- * Host of a found peer's best address, the multiaddr of a connection, or the public address of this machine. Belongs to
- * the result.
+ * Host of a found peer's best address, the multiaddr of a connection, the public address of this machine, the other side
+ * of a socket, the relayed address of an allocation, or the sender of a datagram. Belongs to the result.
  */
 const char *dig_nat_result_address(const struct DigNatResult *result);
 
 /**
- * The text of an item that is only a text (addresses), or the type of a NAT. Belongs to the result.
+ * The text of an item that is only a text (addresses, ways), or the type of a NAT or a socket. Belongs to the result.
  */
 const char *dig_nat_result_text(const struct DigNatResult *result);
 
 /**
- * Port of a found peer's best address, or of the public address of this machine.
+ * Port of what dig_nat_result_address gives.
  */
 uint16_t dig_nat_result_port(const struct DigNatResult *result);
 
 /**
- * Bytes of the file or message.
+ * Bytes of the file or message; seconds of a lifetime; how many ways were forgotten.
  */
 uint64_t dig_nat_result_size(const struct DigNatResult *result);
 
 /**
- * Whether the removed file was shared or the deleted mapping existed; whether a message is text.
+ * Whether the removed file was shared, the deleted mapping existed, the forgotten peer was known, or signalling goes on;
+ * whether a message is text.
  */
 bool dig_nat_result_flag(const struct DigNatResult *result);
 
@@ -1419,6 +1775,18 @@ const struct DigNatResult *dig_nat_result_item(const struct DigNatResult *result
  * it was taken already; a connection that nobody takes is closed with the result.
  */
 struct DigNatConnection *dig_nat_result_take_connection(const struct DigNatResult *result);
+
+/**
+ * Takes the socket out of the result of hole punching or ICE. The caller frees it. NULL when there is none, or it was
+ * taken already; a socket that nobody takes is closed with the result.
+ */
+struct DigNatSocket *dig_nat_result_take_socket(const struct DigNatResult *result);
+
+/**
+ * Takes the allocation out of the result of dig_nat_create_turn_allocation. The caller frees it. NULL when there is none,
+ * or it was taken already; an allocation that nobody takes is released with the result.
+ */
+struct DigNatAllocation *dig_nat_result_take_allocation(const struct DigNatResult *result);
 
 /**
  * The bytes of a received message, dig_nat_result_size of them, not NUL-terminated. Belongs to the result. NULL when the
@@ -1446,6 +1814,97 @@ enum DigNatStatus dig_nat_runtime_new(uint32_t worker_threads,
  * once and does all this in the background. NULL is fine.
  */
 void dig_nat_runtime_free(struct DigNatRuntime *runtime);
+
+/**
+ * Makes signalling for one attempt.
+ */
+enum DigNatStatus dig_nat_signaling_new(const struct DigNatRuntime *runtime,
+                                        struct DigNatSignaling **signaling,
+                                        struct DigNatError **error);
+
+/**
+ * Waits for the next message for the peer, at most 8 KiB. Result: data, size; data is NULL and the JSON "null" when the
+ * attempt has ended. Cancelling loses nothing.
+ */
+enum DigNatStatus dig_nat_signaling_outgoing(const struct DigNatSignaling *signaling,
+                                             DigNatDoneFn done,
+                                             void *user,
+                                             struct DigNatTask **task,
+                                             struct DigNatError **error);
+
+/**
+ * Hands over a message of the peer. The bytes are copied before the call returns. Result: flag, whether the attempt goes
+ * on.
+ */
+enum DigNatStatus dig_nat_signaling_deliver(const struct DigNatSignaling *signaling,
+                                            const uint8_t *data,
+                                            size_t length,
+                                            DigNatDoneFn done,
+                                            void *user,
+                                            struct DigNatTask **task,
+                                            struct DigNatError **error);
+
+/**
+ * Frees signalling; nothing more comes from the peer then. NULL is fine.
+ */
+void dig_nat_signaling_free(struct DigNatSignaling *signaling);
+
+/**
+ * Finds a pair of addresses that works, by ICE (RFC 8445); the peer does the same at the other end of `signaling`, which
+ * serves one attempt. Result: as of dig_nat_socket_info, and the socket for dig_nat_result_take_socket.
+ */
+enum DigNatStatus dig_nat_connect_with_ice(const struct DigNatRuntime *runtime,
+                                           const struct DigNatIceOptions *options,
+                                           const struct DigNatSignaling *signaling,
+                                           DigNatDoneFn done,
+                                           void *user,
+                                           struct DigNatTask **task,
+                                           struct DigNatError **error);
+
+/**
+ * What a socket is and where it leads. Result: text ("UDP_HOLE_PUNCH", "TCP_HOLE_PUNCH", "TCP_SIMULTANEOUS_OPEN" or "ICE"),
+ * address and port of the other side, and in the JSON {connectionType, protocol ("udp" for datagrams, "tcp" for a
+ * stream), localAddress, localPort, remoteAddress, remotePort, localCandidate, remoteCandidate}.
+ */
+enum DigNatStatus dig_nat_socket_info(const struct DigNatSocket *socket,
+                                      struct DigNatResult **result,
+                                      struct DigNatError **error);
+
+/**
+ * Sends a datagram of at most 65507 bytes, or bytes of the stream. The bytes are copied before the call returns. Result:
+ * none; it comes when the system has them. A send of a stream that is cancelled closes it.
+ */
+enum DigNatStatus dig_nat_socket_send(const struct DigNatSocket *socket,
+                                      const uint8_t *data,
+                                      size_t length,
+                                      DigNatDoneFn done,
+                                      void *user,
+                                      struct DigNatTask **task,
+                                      struct DigNatError **error);
+
+/**
+ * Waits for the next datagram or the next bytes of the stream. Result: data, size; data is NULL and the JSON "null" after
+ * the end. Cancelling loses nothing.
+ */
+enum DigNatStatus dig_nat_socket_receive(const struct DigNatSocket *socket,
+                                         DigNatDoneFn done,
+                                         void *user,
+                                         struct DigNatTask **task,
+                                         struct DigNatError **error);
+
+/**
+ * Ends it after what was sent and frees its port. Result: none.
+ */
+enum DigNatStatus dig_nat_socket_close(const struct DigNatSocket *socket,
+                                       DigNatDoneFn done,
+                                       void *user,
+                                       struct DigNatTask **task,
+                                       struct DigNatError **error);
+
+/**
+ * Frees a socket, closing it. NULL is fine.
+ */
+void dig_nat_socket_free(struct DigNatSocket *socket);
 
 /**
  * The next event of a subscription made without a callback, as a JSON object in `event_json`, to be freed with
@@ -1493,6 +1952,84 @@ void dig_nat_task_cancel(const struct DigNatTask *task);
  * operation run on its own, pass NULL for `task` when starting it.
  */
 void dig_nat_task_free(struct DigNatTask *task);
+
+/**
+ * Allocates an address at the first of the named TURN servers that grants one. Result: as of dig_nat_allocation_info, and
+ * the allocation for dig_nat_result_take_allocation. Fails with DIG_NAT_STATUS_INVALID_ARGUMENT for wrong credentials.
+ */
+enum DigNatStatus dig_nat_create_turn_allocation(const struct DigNatRuntime *runtime,
+                                                 const struct DigNatTurnOptions *options,
+                                                 DigNatDoneFn done,
+                                                 void *user,
+                                                 struct DigNatTask **task,
+                                                 struct DigNatError **error);
+
+/**
+ * What the server granted. Result: address and port that peers send to, and in the JSON {relayedAddress, relayedPort,
+ * mappedAddress, mappedPort, serverAddress, serverPort, lifetimeS}.
+ */
+enum DigNatStatus dig_nat_allocation_info(const struct DigNatAllocation *allocation,
+                                          struct DigNatResult **result,
+                                          struct DigNatError **error);
+
+/**
+ * Lets a peer's IP address in, all ports. Until then nothing of it arrives. Result: none.
+ */
+enum DigNatStatus dig_nat_allocation_permit(const struct DigNatAllocation *allocation,
+                                            const char *address,
+                                            DigNatDoneFn done,
+                                            void *user,
+                                            struct DigNatTask **task,
+                                            struct DigNatError **error);
+
+/**
+ * Sends a datagram to a peer's IP address and port; the peer is let in first if it is not yet. The bytes are copied before
+ * the call returns. Result: none.
+ */
+enum DigNatStatus dig_nat_allocation_send_to(const struct DigNatAllocation *allocation,
+                                             const char *address,
+                                             uint16_t port,
+                                             const uint8_t *data,
+                                             size_t length,
+                                             DigNatDoneFn done,
+                                             void *user,
+                                             struct DigNatTask **task,
+                                             struct DigNatError **error);
+
+/**
+ * Waits for the next datagram of a peer that was let in. Result: data, size, address and port of its sender; data is NULL
+ * and the JSON "null" after the release. Cancelling loses nothing.
+ */
+enum DigNatStatus dig_nat_allocation_receive(const struct DigNatAllocation *allocation,
+                                             DigNatDoneFn done,
+                                             void *user,
+                                             struct DigNatTask **task,
+                                             struct DigNatError **error);
+
+/**
+ * Prolongs it now, asking for `lifetime_s` seconds (1 to 3600) from now on. It is prolonged in time without this too.
+ * Result: size, the seconds that the server grants.
+ */
+enum DigNatStatus dig_nat_allocation_refresh(const struct DigNatAllocation *allocation,
+                                             uint32_t lifetime_s,
+                                             DigNatDoneFn done,
+                                             void *user,
+                                             struct DigNatTask **task,
+                                             struct DigNatError **error);
+
+/**
+ * Removes it at the server. Result: none.
+ */
+enum DigNatStatus dig_nat_allocation_release(const struct DigNatAllocation *allocation,
+                                             DigNatDoneFn done,
+                                             void *user,
+                                             struct DigNatTask **task,
+                                             struct DigNatError **error);
+
+/**
+ * Frees an allocation, releasing it. NULL is fine.
+ */
+void dig_nat_allocation_free(struct DigNatAllocation *allocation);
 
 #ifdef __cplusplus
 }  // extern "C"

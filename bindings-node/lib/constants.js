@@ -33,6 +33,8 @@ const NODE_TYPE = Object.freeze({
 
 const AnnouncePriority = Object.freeze({ HIGH: 'high', MEDIUM: 'medium', LOW: 'low' });
 
+const ICECandidateType = Object.freeze({ HOST: 'host', SRFLX: 'srflx', PRFLX: 'prflx', RELAY: 'relay' });
+
 const NAT_METHODS = Object.freeze({
   DIRECT: 'direct',
   UPNP: 'upnp',
@@ -57,6 +59,7 @@ module.exports = {
   ConnectionTypes: CONNECTION_TYPE,
   NODE_TYPE,
   AnnouncePriority,
+  ICECandidateType,
   NAT_METHODS,
   PEER_SOURCES,
   DEFAULT_CHUNK_SIZE: 1024 * 1024,

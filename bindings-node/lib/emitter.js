@@ -149,4 +149,4 @@ function awaitable(object) {
   });
 }
 
-module.exports = { EngineObject, HeardEmitter, awaitable, bare, emitSafely, hide };
+module.exports = { EngineObject, HeardEmitter, awaitable, bare, emitSafely, hide, hold, release };

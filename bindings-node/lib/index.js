@@ -9,9 +9,23 @@ const functions = require('./functions');
 const { FileHost } = require('./host');
 const { NetworkManager } = require('./manager');
 const reach = require('./reach');
+const registry = require('./registry');
+const traversal = require('./traversal');
 const upnp = require('./upnp');
 
-const api = { ...functions, ...upnp, ...reach, ...constants, Connection, DigNatError, FileClient, FileHost, NetworkManager };
+const api = {
+  ...functions,
+  ...upnp,
+  ...reach,
+  ...traversal,
+  ...registry,
+  ...constants,
+  Connection,
+  DigNatError,
+  FileClient,
+  FileHost,
+  NetworkManager,
+};
 
 module.exports = { ...api, default: api };
 Object.defineProperty(module.exports, '__esModule', { value: true });

@@ -18,4 +18,6 @@ mod host;
 mod json;
 mod network;
 mod reach;
+mod registry;
 mod task;
+mod traversal;

@@ -1,4 +1,4 @@
-//! A running operation of the engine: its result as a promise, and a way to cancel it.
+//! A running operation of the engine: its result as a promise, and a way to cancel it. Not here: the operations.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -51,6 +51,33 @@ impl NativeTask {
         let pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner).take();
         match pending {
             Some(pending) => pending.await,
+            None => Err(error::to_js(Error::new(ErrorKind::InvalidState, "the result was already taken"))),
+        }
+    }
+}
+
+/// The same for an operation whose result is an object of the engine; the classes around it are in `traversal`.
+pub(crate) struct ObjectTask<T> {
+    canceller: Canceller,
+    task: Mutex<Option<Task<T>>>,
+}
+
+impl<T: Send + 'static> ObjectTask<T> {
+    /// Wraps a task.
+    pub(crate) fn new(task: Task<T>) -> Self {
+        Self { canceller: task.canceller(), task: Mutex::new(Some(task)) }
+    }
+
+    /// Asks the operation to stop.
+    pub(crate) fn cancel(&self) {
+        self.canceller.cancel();
+    }
+
+    /// The result, once.
+    pub(crate) async fn wait(&self) -> napi::Result<T> {
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match task {
+            Some(task) => task.wait().await.map_err(error::to_js),
             None => Err(error::to_js(Error::new(ErrorKind::InvalidState, "the result was already taken"))),
         }
     }

@@ -67,6 +67,27 @@ for (const name of ['FileHost', 'FileClient', 'NetworkManager']) {
   });
 }
 
+const SOCKET_FIELDS = ['success', 'connectionType', 'protocol', 'localAddress', 'localPort', 'remoteAddress', 'remotePort'];
+const OWN_FIELDS = {
+  PunchedSocket: [...SOCKET_FIELDS, 'localCandidate', 'remoteCandidate'],
+  TURNAllocation: ['success', 'connectionType', 'relayedAddress', 'relayedPort', 'mappedAddress', 'mappedPort', 'lifetime',
+    'serverAddress', 'serverPort'],
+  TURNClient: [],
+  ICEClient: [],
+  ConnectionRegistry: [],
+};
+for (const [name, own] of Object.entries(OWN_FIELDS)) {
+  test(`the members of ${name} are typed`, () => {
+    const members = new Set(own);
+    const bases = ['HeardEmitter', 'EventEmitter', 'Object'];
+    for (let proto = api[name].prototype; !bases.includes(proto.constructor.name); proto = Object.getPrototypeOf(proto)) {
+      for (const member of Object.getOwnPropertyNames(proto)) members.add(member);
+    }
+    const runtime = [...members].filter((member) => member !== 'constructor' && !member.startsWith('_')).sort();
+    assert.deepEqual(declaredMembers(name), runtime);
+  });
+}
+
 test('the members of Connection are typed', () => {
   const proto = Object.getOwnPropertyNames(api.Connection.prototype);
   const runtime = proto.filter((member) => member !== 'constructor' && !member.startsWith('_'));
@@ -90,6 +111,11 @@ test('every option of the engine is typed under its name and its other names', (
     NatOptions: 'NatOptions',
     MappingOptions: 'UPnPMappingOptions',
     ConnectOptions: 'ConnectOptions',
+    PunchOptions: 'HolePunchOptions',
+    TurnOptions: 'TURNOptions',
+    IceOptions: 'ICEOptions',
+    RegistryOptions: 'RegistryOptions',
+    SaveConnectionOptions: 'SaveConnectionOptions',
   };
   assert.deepEqual(Object.keys(manifest.options).filter((set) => set !== 'AddFileOptions').sort(), Object.keys(types).sort());
   for (const [set, type] of Object.entries(types)) {
@@ -105,7 +131,7 @@ test('every option of the engine is typed under its name and its other names', (
 });
 
 test('enums have the values their types declare', () => {
-  for (const name of ['CONNECTION_TYPE', 'NODE_TYPE', 'AnnouncePriority']) {
+  for (const name of ['CONNECTION_TYPE', 'NODE_TYPE', 'AnnouncePriority', 'ICECandidateType']) {
     const symbol = resolved(exported.find((candidate) => candidate.name === name));
     const declared = Object.fromEntries(
       [...symbol.exports.values()].map((member) => [member.name, checker.getConstantValue(member.valueDeclaration)]),

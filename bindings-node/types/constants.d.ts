@@ -40,6 +40,18 @@ export declare enum AnnouncePriority {
   LOW = 'low',
 }
 
+/** How an ICE candidate's address was learned (RFC 8445). */
+export declare enum ICECandidateType {
+  /** Of an interface. */
+  HOST = 'host',
+  /** Seen by a STUN server. */
+  SRFLX = 'srflx',
+  /** Seen by the peer. */
+  PRFLX = 'prflx',
+  /** Of a TURN server. */
+  RELAY = 'relay',
+}
+
 export declare const NAT_METHODS: {
   readonly DIRECT: 'direct';
   readonly UPNP: 'upnp';

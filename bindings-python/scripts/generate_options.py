@@ -23,13 +23,16 @@ Durations are in seconds (``float``); the names that end in ``_ms`` take millise
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypedDict, Union
 
 Path = Union[str, "os.PathLike[str]"]
+TurnServer = Union[str, Sequence[str], Mapping[str, object]]
 '''
 
 TYPES = {"bool": "bool", "String": "str", "PathBuf": "Path", "Vec<String>": "Sequence[str]"}
+TYPES |= {"Vec<u16>": "Sequence[int]", "Vec<TurnServerOption>": "Sequence[TurnServer]"}
+TYPES |= {"BTreeMap<String,Value>": "Mapping[str, object]"}
 TYPES |= dict.fromkeys(["u16", "u32", "u64", "usize"], "int")
 
 SETS = {
@@ -41,6 +44,11 @@ SETS = {
     "FindKeywords": ("find_peers", ["FindOptions"]),
     "ConnectKeywords": ("connect_to_peer and NetworkManager.diagnose", ["ConnectOptions"]),
     "MappingKeywords": ("create_upnp_mapping and delete_upnp_mapping", ["MappingOptions"]),
+    "PunchKeywords": ("punch_udp, punch_tcp and tcp_simultaneous_open", ["PunchOptions"]),
+    "TurnKeywords": ("create_turn_allocation", ["TurnOptions"]),
+    "IceKeywords": ("connect_with_ice", ["IceOptions"]),
+    "RegistryKeywords": ("ConnectionRegistry.open", ["RegistryOptions"]),
+    "SaveConnectionKeywords": ("ConnectionRegistry.save", ["SaveConnectionOptions"]),
     "NatKeywords": ("detect_nat_type, diagnose and discover_public_ips", ["NatOptions"]),
 }
 

@@ -20,7 +20,9 @@ mod host;
 mod network;
 mod node;
 mod operation;
+mod registry;
 mod stream;
+mod traversal;
 
 /// See the package `dig_nat_tools`; this module is private to it.
 #[pymodule]
@@ -33,6 +35,14 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<network::NetworkManager>()?;
     module.add_class::<connection::Connection>()?;
     module.add_class::<stream::EventStream>()?;
+    module.add_class::<traversal::PunchedSocket>()?;
+    module.add_class::<traversal::TurnAllocation>()?;
+    module.add_class::<traversal::Signalling>()?;
+    module.add_class::<registry::ConnectionRegistry>()?;
+    module.add_function(wrap_pyfunction!(registry::open_registry, module)?)?;
+    module.add_function(wrap_pyfunction!(traversal::punch, module)?)?;
+    module.add_function(wrap_pyfunction!(traversal::connect_with_ice, module)?)?;
+    module.add_function(wrap_pyfunction!(traversal::create_turn_allocation, module)?)?;
     module.add_function(wrap_pyfunction!(functions::download_file, module)?)?;
     module.add_function(wrap_pyfunction!(functions::create_upnp_mapping, module)?)?;
     module.add_function(wrap_pyfunction!(functions::delete_upnp_mapping, module)?)?;

@@ -143,17 +143,11 @@ fn ipv6(found: &Diagnosis) -> String {
 
 fn mapped(answer: &MappingAnswer) -> String {
     let MappingAnswer { protocol, family, usable, external, took_ms, detail } = answer;
-    let mut text = format!("{protocol} over IP{family}: {}", if *usable { "yes" } else { "no" });
-    if let Some(external) = external {
-        text.push_str(&format!(", outside address {external}"));
-    }
-    if let Some(took) = took_ms {
-        text.push_str(&format!(", after {took} ms"));
-    }
-    if !detail.is_empty() {
-        text.push_str(&format!(": {detail}"));
-    }
-    text
+    let usable = if *usable { "yes" } else { "no" };
+    let external = external.map(|external| format!(", outside address {external}")).unwrap_or_default();
+    let took = took_ms.map(|took| format!(", after {took} ms")).unwrap_or_default();
+    let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
+    format!("{protocol} over IP{family}: {usable}{external}{took}{detail}")
 }
 
 fn known(value: Option<impl Display>, otherwise: &str) -> String {

@@ -88,6 +88,31 @@ async fn they_dial(security: Security, address: impl Fn(&Fabric) -> String) {
     us.shutdown().await;
 }
 
+/// We propose lazily, so the refusal comes when the stream is in use already, and its user may go on using it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_of_a_protocol_that_stock_does_not_know_fails_and_stays_failed() {
+    for (at, with_end) in [("/ip4/127.0.0.1/tcp/0", false), ("/ip4/127.0.0.1/udp/0/quic-v1", true)] {
+        let (address, peer) = listening(stock(Security::Tls), at).await;
+        let us = fabric().await;
+        let link = us.dial(&format!("{address}/p2p/{peer}"), WAIT).await.expect("dialled");
+        let mut stream = us.open(&link, "/test/unknown/1").await.expect("proposed");
+        stream.write_all(b"hello").await.expect("buffered");
+        stream.flush().await.expect("sent");
+        if with_end {
+            stream.close().await.expect("sent");
+        }
+        let mut byte = [0];
+        for _ in 0..2 {
+            let refused = tokio::time::timeout(WAIT, stream.read(&mut byte)).await.expect("in time");
+            assert_eq!(refused.expect_err("refused").kind(), std::io::ErrorKind::ConnectionRefused);
+        }
+        stream.write_all(b"hello").await.expect_err("refused");
+        stream.flush().await.expect_err("refused");
+        stream.close().await.expect_err("refused");
+        us.shutdown().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn we_dial_stock_tcp_with_tls() {
     we_dial(Security::Tls, "/ip4/127.0.0.1/tcp/0", Transport::Tcp).await;

@@ -155,8 +155,24 @@ fn the_first_request_is_bare_and_the_second_signed() {
     assert_ne!(message.transaction, bare.message.transaction);
     assert!(message.attributes.contains(&Attribute::Nonce(Bytes::from_static(b"nonce"))));
     bench.grant(600);
-    let ready = Output::Ready { relayed: at("198.51.100.1:50000"), mapped: Some(at("203.0.113.7:4000")) };
+    let (relayed, mapped) = (at("198.51.100.1:50000"), Some(at("203.0.113.7:4000")));
+    let ready = Output::Ready { relayed, mapped, lifetime: Duration::from_secs(600) };
     assert_eq!(bench.told(), ready);
+}
+
+#[test]
+fn a_prolongation_that_was_asked_for_is_reported_once() {
+    let mut bench = Bench::ready();
+    bench.client.refresh(bench.now, 60 * SECOND).expect("ready");
+    bench.drain();
+    let request = bench.succeed(Some(Attribute::Lifetime(50)));
+    assert!(request.attributes.contains(&Attribute::Lifetime(60)), "{request:?}");
+    assert_eq!(bench.told(), Output::Refreshed(50 * SECOND));
+    // The next one is the machine's own, with the lifetime that was asked for last.
+    bench.wait();
+    let request = bench.succeed(Some(Attribute::Lifetime(50)));
+    assert!(request.attributes.contains(&Attribute::Lifetime(60)), "{request:?}");
+    assert!(bench.told.is_empty(), "{:?}", bench.told);
 }
 
 #[test]

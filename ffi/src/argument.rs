@@ -11,6 +11,9 @@ use dig_nat_core::{Error, Result};
 /// A larger struct than this was never initialised (its size field is garbage).
 const MAX_STRUCT_BYTES: usize = 4096;
 
+/// No array of an options struct is longer; a larger count was never set.
+const MAX_ITEMS: usize = 65_536;
+
 /// A plain C struct that begins with its own size and for which all bytes zero mean "all defaults".
 ///
 /// # Safety
@@ -78,6 +81,18 @@ pub(crate) unsafe fn texts(pointer: *const *const c_char, count: usize, name: &s
     let items = unsafe { std::slice::from_raw_parts(pointer, count) };
     // SAFETY: each of them is NULL or a string.
     items.iter().map(|item| unsafe { text(*item, name) }.map(str::to_owned)).collect()
+}
+
+/// An array of `count` plain values; NULL is an empty one if the count is 0.
+pub(crate) unsafe fn items<'a, T: Copy>(pointer: *const T, count: usize, name: &str) -> Result<&'a [T]> {
+    if count == 0 {
+        return Ok(&[]);
+    }
+    if pointer.is_null() || count > MAX_ITEMS {
+        return Err(Error::invalid(name, format_args!("no {count} items can be there")));
+    }
+    // SAFETY: by contract `count` values that live as long as the call.
+    Ok(unsafe { std::slice::from_raw_parts(pointer, count) })
 }
 
 /// `length` bytes; NULL is an empty slice if the length is 0.

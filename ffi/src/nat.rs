@@ -2,6 +2,7 @@
 //! Not here: a node's own view, which is `dig_nat_host_nat_profile` and its sisters; the measuring, which is core's.
 
 use std::ffi::c_void;
+use std::sync::Arc;
 use std::time::Duration;
 
 use dig_nat_core::api::{
@@ -14,7 +15,7 @@ use crate::error::{DigNatError, DigNatStatus};
 use crate::handles;
 use crate::options::{self, DigNatMappingOptions, DigNatNatOptions};
 use crate::result::Record;
-use crate::runtime::DigNatRuntime;
+use crate::runtime::{DigNatRuntime, Runtime};
 use crate::task::{Callbacks, DigNatDoneFn, DigNatTask, Operation, start};
 
 /// Starts an operation that needs nothing but a runtime. `prepare` reads the arguments; what it gives makes the operation,
@@ -22,7 +23,7 @@ use crate::task::{Callbacks, DigNatDoneFn, DigNatTask, Operation, start};
 ///
 /// # Safety
 /// The pointers are those of an exported function, as its documentation wants them.
-unsafe fn begin<F: FnOnce() -> Operation>(
+pub(crate) unsafe fn begin<F: FnOnce(&Arc<Runtime>) -> Operation>(
     runtime: *const DigNatRuntime,
     done: DigNatDoneFn,
     user: *mut c_void,
@@ -36,7 +37,7 @@ unsafe fn begin<F: FnOnce() -> Operation>(
             argument::clear(task);
             let runtime = handles::get(runtime)?;
             let operation = prepare()?;
-            start(&runtime, Callbacks::new(done, None, user), task, |_| operation())
+            start(&runtime, Callbacks::new(done, None, user), task, |_| operation(&runtime))
         })
     }
 }
@@ -63,7 +64,7 @@ pub unsafe extern "C" fn dig_nat_detect_nat_type(
     unsafe {
         begin(runtime, done, user, task, error, || {
             let options = options::nat(options)?;
-            Ok(move || Operation::task(detect_nat_type(options), Record::nat))
+            Ok(move |_: &_| Operation::task(detect_nat_type(options), Record::nat))
         })
     }
 }
@@ -83,7 +84,7 @@ pub unsafe extern "C" fn dig_nat_discover_public_ips(
     unsafe {
         begin(runtime, done, user, task, error, || {
             let options = options::nat(options)?;
-            Ok(move || Operation::task(discover_public_ips(options), |found| Record::public_ips(&found)))
+            Ok(move |_: &_| Operation::task(discover_public_ips(options), |found| Record::public_ips(&found)))
         })
     }
 }
@@ -104,7 +105,7 @@ pub unsafe extern "C" fn dig_nat_create_upnp_mapping(
     unsafe {
         begin(runtime, done, user, task, error, || {
             let options = options::mapping(options)?;
-            Ok(move || Operation::task(create_upnp_mapping(options), |mapping| Record::port_mapping(&mapping)))
+            Ok(move |_: &_| Operation::task(create_upnp_mapping(options), |mapping| Record::port_mapping(&mapping)))
         })
     }
 }
@@ -124,7 +125,7 @@ pub unsafe extern "C" fn dig_nat_delete_upnp_mapping(
     unsafe {
         begin(runtime, done, user, task, error, || {
             let options = options::mapping(options)?;
-            Ok(move || Operation::task(delete_upnp_mapping(options), Record::flag))
+            Ok(move |_: &_| Operation::task(delete_upnp_mapping(options), Record::flag))
         })
     }
 }
@@ -144,7 +145,7 @@ pub unsafe extern "C" fn dig_nat_external_address_upnp(
     unsafe {
         begin(runtime, done, user, task, error, || {
             let timeout_ms = if timeout_ms == 0 { ROUTER_TIMEOUT_MS } else { timeout_ms };
-            Ok(move || {
+            Ok(move |_: &_| {
                 let task = external_address_upnp(Duration::from_millis(timeout_ms.into()));
                 Operation::task(task, |found| {
                     found.map_or_else(Record::nothing, |address| Record::text(&address.to_string()))

@@ -13,6 +13,10 @@ use dig_nat_core::base::options::{
 
 use crate::argument::{self, Sized1st};
 
+mod traversal;
+
+pub use traversal::*;
+
 /// A switch in an options struct: one of the DIG_NAT_SWITCH_ numbers.
 pub type DigNatSwitch = i32;
 

@@ -3,12 +3,15 @@
 
 use std::collections::HashMap;
 use std::ffi::{CString, c_char};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use dig_nat_core::api::{Diagnosis, Traversal};
+use bytes::Bytes;
+use dig_nat_core::Result;
 use dig_nat_core::api::{
-    DiscoveredPeer, DownloadResult, FileInfo, Message, NatProfile, NatReport, PortMapping, PublicIps, RemoteFile,
+    AllocationInfo, Diagnosis, DiscoveredPeer, DownloadResult, FileInfo, Message, NatProfile, NatReport, PortMapping,
+    PublicIps, RegistryEntry, RemoteFile, SocketInfo, Traversal,
 };
 use dig_nat_core::base::ids::FileHash;
 
@@ -16,6 +19,8 @@ use crate::argument::c_string;
 use crate::connection::{ConnectionObject, DigNatConnection};
 use crate::edge::value_edge;
 use crate::handles::{self, Handle};
+use crate::socket::{DigNatSocket, SocketObject};
+use crate::turn::{AllocationObject, DigNatAllocation};
 
 /// What an operation or a listing gave. Fields that do not apply are NULL, 0 or false.
 pub struct DigNatResult {
@@ -41,9 +46,16 @@ pub(crate) struct Record {
     port: u16,
     size: u64,
     flag: bool,
-    connection: Mutex<Option<Arc<ConnectionObject>>>,
+    object: Mutex<Option<Object>>,
     message: Option<Message>,
     items: Vec<Arc<Record>>,
+}
+
+/// What the caller takes out of a result.
+enum Object {
+    Connection(Arc<ConnectionObject>),
+    Socket(Arc<SocketObject>),
+    Allocation(Arc<AllocationObject>),
 }
 
 /// What a `DigNatResult` stands for: the fields, and the handles of items that were looked at.
@@ -130,7 +142,7 @@ impl Record {
         Self {
             peer: Some(shown(peer)),
             address: Some(shown(address)),
-            connection: Mutex::new(Some(connection)),
+            object: Mutex::new(Some(Object::Connection(connection))),
             ..Self::of(&json)
         }
     }
@@ -154,6 +166,54 @@ impl Record {
             items: found.advice.iter().map(|advice| Arc::new(Self::text(advice))).collect(),
             ..Self::of(found)
         }
+    }
+
+    /// What a socket is, and the socket itself where it was just made.
+    pub(crate) fn socket(info: &SocketInfo, socket: Option<Arc<SocketObject>>) -> Self {
+        Self {
+            text: Some(shown(info.connection_type)),
+            address: Some(shown(&info.remote_address)),
+            port: info.remote_port,
+            object: Mutex::new(socket.map(Object::Socket)),
+            ..Self::of(info)
+        }
+    }
+
+    /// What a TURN server granted, and the allocation itself where it was just made.
+    pub(crate) fn allocation(info: &AllocationInfo, allocation: Option<Arc<AllocationObject>>) -> Self {
+        Self {
+            address: Some(shown(&info.relayed_address)),
+            port: info.relayed_port,
+            object: Mutex::new(allocation.map(Object::Allocation)),
+            ..Self::of(info)
+        }
+    }
+
+    /// Bytes that came in, and from whom as far as that is not clear; `None` is the end.
+    pub(crate) fn data(data: Option<(Option<SocketAddr>, Bytes)>) -> Self {
+        let Some((from, data)) = data else { return Self::nothing() };
+        let message = Message { kind: String::new(), text: false, data };
+        Self {
+            address: from.map(|from| shown(from.ip())),
+            port: from.map_or(0, |from| from.port()),
+            ..Self::message(Some(message))
+        }
+    }
+
+    pub(crate) fn registry_entry(entry: Option<RegistryEntry>) -> Self {
+        let Some(entry) = entry else { return Self::nothing() };
+        Self {
+            text: Some(shown(entry.connection_type)),
+            peer: Some(shown(&entry.peer_id)),
+            address: entry.address.as_ref().map(shown),
+            port: entry.port.unwrap_or(0),
+            ..Self::of(&entry)
+        }
+    }
+
+    /// A count.
+    pub(crate) fn number(number: u64) -> Self {
+        Self { size: number, ..Self::of(&number) }
     }
 
     /// A message; `None` is the end of the connection.
@@ -256,32 +316,33 @@ pub unsafe extern "C" fn dig_nat_result_peer(result: *const DigNatResult) -> *co
     field(result, |record| record.peer.as_ref())
 }
 
-/// Host of a found peer's best address, the multiaddr of a connection, or the public address of this machine. Belongs to
-/// the result.
+/// Host of a found peer's best address, the multiaddr of a connection, the public address of this machine, the other side
+/// of a socket, the relayed address of an allocation, or the sender of a datagram. Belongs to the result.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dig_nat_result_address(result: *const DigNatResult) -> *const c_char {
     field(result, |record| record.address.as_ref())
 }
 
-/// The text of an item that is only a text (addresses), or the type of a NAT. Belongs to the result.
+/// The text of an item that is only a text (addresses, ways), or the type of a NAT or a socket. Belongs to the result.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dig_nat_result_text(result: *const DigNatResult) -> *const c_char {
     field(result, |record| record.text.as_ref())
 }
 
-/// Port of a found peer's best address, or of the public address of this machine.
+/// Port of what dig_nat_result_address gives.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dig_nat_result_port(result: *const DigNatResult) -> u16 {
     value_edge(0, || Ok(handles::get(result)?.record.port))
 }
 
-/// Bytes of the file or message.
+/// Bytes of the file or message; seconds of a lifetime; how many ways were forgotten.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dig_nat_result_size(result: *const DigNatResult) -> u64 {
     value_edge(0, || Ok(handles::get(result)?.record.size))
 }
 
-/// Whether the removed file was shared or the deleted mapping existed; whether a message is text.
+/// Whether the removed file was shared, the deleted mapping existed, the forgotten peer was known, or signalling goes on;
+/// whether a message is text.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dig_nat_result_flag(result: *const DigNatResult) -> bool {
     value_edge(false, || Ok(handles::get(result)?.record.flag))
@@ -306,10 +367,42 @@ pub unsafe extern "C" fn dig_nat_result_item(result: *const DigNatResult, index:
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dig_nat_result_take_connection(result: *const DigNatResult) -> *mut DigNatConnection {
     value_edge(std::ptr::null_mut(), || {
-        let object = handles::get(result)?;
-        let connection = object.record.connection.lock().unwrap_or_else(PoisonError::into_inner).take();
-        Ok(connection.map_or(std::ptr::null_mut(), handles::put))
+        Ok(match take(result, |object| matches!(object, Object::Connection(_)))? {
+            Some(Object::Connection(connection)) => handles::put(connection),
+            _ => std::ptr::null_mut(),
+        })
     })
+}
+
+/// Takes the socket out of the result of hole punching or ICE. The caller frees it. NULL when there is none, or it was
+/// taken already; a socket that nobody takes is closed with the result.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dig_nat_result_take_socket(result: *const DigNatResult) -> *mut DigNatSocket {
+    value_edge(std::ptr::null_mut(), || {
+        Ok(match take(result, |object| matches!(object, Object::Socket(_)))? {
+            Some(Object::Socket(socket)) => handles::put(socket),
+            _ => std::ptr::null_mut(),
+        })
+    })
+}
+
+/// Takes the allocation out of the result of dig_nat_create_turn_allocation. The caller frees it. NULL when there is none,
+/// or it was taken already; an allocation that nobody takes is released with the result.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dig_nat_result_take_allocation(result: *const DigNatResult) -> *mut DigNatAllocation {
+    value_edge(std::ptr::null_mut(), || {
+        Ok(match take(result, |object| matches!(object, Object::Allocation(_)))? {
+            Some(Object::Allocation(allocation)) => handles::put(allocation),
+            _ => std::ptr::null_mut(),
+        })
+    })
+}
+
+/// The object of a result if it is the wanted one; it leaves the result.
+fn take(result: *const DigNatResult, wanted: impl FnOnce(&Object) -> bool) -> Result<Option<Object>> {
+    let result = handles::get(result)?;
+    let mut object = result.record.object.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(if object.as_ref().is_some_and(wanted) { object.take() } else { None })
 }
 
 /// The bytes of a received message, dig_nat_result_size of them, not NUL-terminated. Belongs to the result. NULL when the

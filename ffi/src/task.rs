@@ -111,6 +111,15 @@ impl Operation {
         Self { future: Box::pin(async move { task.await.map(record) }), cancel }
     }
 
+    /// The same for a task whose result becomes an object with a handle.
+    pub(crate) fn object<T: Send + 'static>(
+        task: Task<T>,
+        record: impl FnOnce(T) -> Result<Record> + Send + 'static,
+    ) -> Self {
+        let cancel = Cancel::Ask(task.canceller());
+        Self { future: Box::pin(async move { task.await.and_then(record) }), cancel }
+    }
+
     /// A future that may be dropped at any time.
     pub(crate) fn future(future: impl Future<Output = Result<Record>> + Send + 'static) -> Self {
         Self { future: Box::pin(future), cancel: Cancel::Drop }

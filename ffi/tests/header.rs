@@ -109,6 +109,9 @@ fn every_operation_of_the_manifest_has_its_function() {
             Some(("FileClient", name)) => format!("dig_nat_client_{name}"),
             Some(("NetworkManager", name)) => format!("dig_nat_manager_{name}"),
             Some(("Connection", name)) => format!("dig_nat_connection_{name}"),
+            Some(("PunchedSocket", name)) => format!("dig_nat_socket_{name}"),
+            Some(("TurnAllocation", name)) => format!("dig_nat_allocation_{name}"),
+            Some(("ConnectionRegistry", name)) => format!("dig_nat_registry_{name}"),
             Some((other, _)) => panic!("{other} is new: bind it"),
             None => format!("dig_nat_{}", operation.trim_start_matches("calculate_")),
         };

@@ -11,15 +11,21 @@ from . import errors, events, options, records, sync
 from ._running import version as _version
 from .aio import (
     Connection,
+    ConnectionRegistry,
     EventStream,
     FileClient,
     FileHost,
     NetworkManager,
+    PunchedSocket,
+    Signaling,
+    TurnAllocation,
     calculate_sha256,
     calculate_sha256_file,
+    connect_with_ice,
     create_file_client,
     create_file_host,
     create_network_manager,
+    create_turn_allocation,
     create_upnp_mapping,
     delete_upnp_mapping,
     detect_nat_type,
@@ -27,6 +33,9 @@ from .aio import (
     discover_public_ips,
     download_file,
     external_address_upnp,
+    punch_tcp,
+    punch_udp,
+    tcp_simultaneous_open,
 )
 from .errors import (
     DigNatAddressInUseError,
@@ -51,6 +60,7 @@ from .errors import (
     DigNatVerificationFailedError,
 )
 from .records import (
+    AllocationInfo,
     Attempt,
     AttemptLog,
     CallbackRequest,
@@ -70,17 +80,21 @@ from .records import (
     PortMapping,
     Progress,
     PublicIps,
+    RegistryEntry,
     RemoteFile,
+    SocketInfo,
     Traversal,
 )
 
 __version__ = _version()
 
 __all__ = [
+    "AllocationInfo",
     "Attempt",
     "AttemptLog",
     "CallbackRequest",
     "Connection",
+    "ConnectionRegistry",
     "Diagnosis",
     "DigNatAddressInUseError",
     "DigNatCancelledError",
@@ -121,13 +135,20 @@ __all__ = [
     "PortMapping",
     "Progress",
     "PublicIps",
+    "PunchedSocket",
+    "RegistryEntry",
     "RemoteFile",
+    "Signaling",
+    "SocketInfo",
     "Traversal",
+    "TurnAllocation",
     "calculate_sha256",
     "calculate_sha256_file",
+    "connect_with_ice",
     "create_file_client",
     "create_file_host",
     "create_network_manager",
+    "create_turn_allocation",
     "create_upnp_mapping",
     "delete_upnp_mapping",
     "detect_nat_type",
@@ -138,6 +159,9 @@ __all__ = [
     "events",
     "external_address_upnp",
     "options",
+    "punch_tcp",
+    "punch_udp",
     "records",
     "sync",
+    "tcp_simultaneous_open",
 ]

@@ -16,6 +16,17 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, Union
 
 from . import _native, records
+from ._aio_traversal import (
+    ConnectionRegistry,
+    PunchedSocket,
+    Signaling,
+    TurnAllocation,
+    connect_with_ice,
+    create_turn_allocation,
+    punch_tcp,
+    punch_udp,
+    tcp_simultaneous_open,
+)
 from ._callbacks import AsyncFileCallback, OnLoop
 from ._encode import encode, milliseconds
 from ._running import OnProgress, as_bytes, check_progress, run
@@ -52,15 +63,21 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Connection",
+    "ConnectionRegistry",
     "EventStream",
     "FileClient",
     "FileHost",
     "NetworkManager",
+    "PunchedSocket",
+    "Signaling",
+    "TurnAllocation",
     "calculate_sha256",
     "calculate_sha256_file",
+    "connect_with_ice",
     "create_file_client",
     "create_file_host",
     "create_network_manager",
+    "create_turn_allocation",
     "create_upnp_mapping",
     "delete_upnp_mapping",
     "detect_nat_type",
@@ -68,6 +85,9 @@ __all__ = [
     "discover_public_ips",
     "download_file",
     "external_address_upnp",
+    "punch_tcp",
+    "punch_udp",
+    "tcp_simultaneous_open",
 ]
 
 _AnyNode = TypeVar("_AnyNode", bound=Union[_native.FileHost, _native.FileClient, _native.NetworkManager])

@@ -7,10 +7,11 @@ Durations are in seconds (``float``); the names that end in ``_ms`` take millise
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypedDict, Union
 
 Path = Union[str, "os.PathLike[str]"]
+TurnServer = Union[str, Sequence[str], Mapping[str, object]]
 
 
 class HostKeywords(TypedDict, total=False):
@@ -287,6 +288,104 @@ class MappingKeywords(TypedDict, total=False):
     """Time for the router's answers in ms. Default 5000, range 100 to 60000."""
     timeout: float
     """The same in seconds."""
+
+
+class PunchKeywords(TypedDict, total=False):
+    """Keyword arguments of punch_udp, punch_tcp and tcp_simultaneous_open."""
+
+    remote_endpoint: str
+    """The peer's endpoint, ``host:port``, as the internet sees it. Default none: it has to be given."""
+    local_endpoint: str
+    """Our address and port, ``host:port``, to punch from. Default any address and ``local_port``."""
+    local_port: int
+    """Our port when ``local_endpoint`` is not given. Default 0: a free one."""
+    local_ports: Sequence[int]
+    """Our possible ports: the first free one is used. Default none: ``local_port``."""
+    key: str | None
+    """Secret text that both sides know. Without one, anybody at the peer's address can pretend to be the peer. Default
+    none."""
+    timeout_ms: int
+    """Time for the attempt in ms; the peer has to try within it. Default 10000, range 100 to 120000."""
+    timeout: float
+    """The same in seconds."""
+
+
+class TurnKeywords(TypedDict, total=False):
+    """Keyword arguments of create_turn_allocation."""
+
+    turn_server: str | None
+    """The server: ``turn:host[:port][?transport=tcp]``, ``turns:host[:port]`` or ``host[:port]``. Default none: this or
+    ``turn_servers`` has to be given."""
+    turn_username: str | None
+    """User name at ``turn_server``. Default none."""
+    turn_password: str | None
+    """Password at ``turn_server``. Default none."""
+    turn_servers: Sequence[TurnServer]
+    """Further servers, ``{urls, username, credential}`` each, asked one after the other. Default none."""
+    protocol: str | None
+    """How servers are reached: ``UDP``, ``TCP`` or ``TLS``. Default: what their URLs say, else UDP."""
+    turn_port: int | None
+    """Port of servers that are named without one. Default 3478, or 5349 for TLS."""
+    root_certificates: str | None
+    """Certificates (PEM) trusted for TLS instead of the system's. Default none."""
+    lifetime_s: int
+    """Lifetime asked for, in seconds; prolonged as long as the allocation is held. Default 600, range 1 to 3600."""
+    timeout_ms: int
+    """Time to allocate in ms. Default 10000, range 100 to 120000."""
+    timeout: float
+    """The same in seconds."""
+
+
+class IceKeywords(TypedDict, total=False):
+    """Keyword arguments of connect_with_ice."""
+
+    local_id: str | None
+    """Our name; of two sides that give both names the one with the greater name controls. Default none."""
+    remote_id: str | None
+    """The peer's name. Default none."""
+    stun_servers: Sequence[str]
+    """STUN servers (``host:port`` or ``stun:host:port``). Default empty: three public ones, or none when ``local_only``
+    is set."""
+    turn_server: str | None
+    """A TURN server whose relayed address is a candidate. Default none."""
+    turn_username: str | None
+    """User name at ``turn_server``. Default none."""
+    turn_password: str | None
+    """Password at ``turn_server``. Default none."""
+    turn_servers: Sequence[TurnServer]
+    """TURN servers, ``{urls, username, credential}`` each; the first one of all is used. Default none."""
+    local_port: int
+    """Our UDP port. Default 0: a free one."""
+    enable_ipv6: bool
+    """Gather IPv6 candidates as well. Default false."""
+    allow_private: bool
+    """Check private and loopback addresses that the peer names: for peers in one network or on one machine. Default
+    false."""
+    local_only: bool
+    """Ask no STUN server that was not named. Default false, or true when the environment variable
+    ``DIG_NAT_LOCAL_ONLY`` is ``1``."""
+    timeout_ms: int
+    """Time until a pair works in ms. Default 15000, range 100 to 120000."""
+    timeout: float
+    """The same in seconds."""
+
+
+class RegistryKeywords(TypedDict, total=False):
+    """Keyword arguments of ConnectionRegistry.open."""
+
+    registry_dir: Path | None
+    """Its directory, made when it is missing. Default ``.dig-nat-tools/registry`` in the home directory."""
+
+
+class SaveConnectionKeywords(TypedDict, total=False):
+    """Keyword arguments of ConnectionRegistry.save."""
+
+    address: str | None
+    """The peer's address that worked. Default none."""
+    port: int | None
+    """Its port. Default none."""
+    metadata: Mapping[str, object]
+    """Up to 8 notes of at most 256 bytes; what is not text is kept as its JSON. Default none."""
 
 
 class NatKeywords(TypedDict, total=False):

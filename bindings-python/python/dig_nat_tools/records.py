@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 __all__ = [
+    "AllocationInfo",
     "Attempt",
     "AttemptLog",
     "CallbackRequest",
@@ -28,7 +29,9 @@ __all__ = [
     "PortMapping",
     "Progress",
     "PublicIps",
+    "RegistryEntry",
     "RemoteFile",
+    "SocketInfo",
     "Traversal",
 ]
 
@@ -374,6 +377,68 @@ class Diagnosis(NatProfile):
 
 
 @dataclass(frozen=True)
+class SocketInfo:
+    """What a way to a peer is and where it leads."""
+
+    connection_type: str
+    """``UDP_HOLE_PUNCH``, ``TCP_HOLE_PUNCH``, ``TCP_SIMULTANEOUS_OPEN`` or ``ICE``."""
+    protocol: Literal["udp", "tcp"]
+    """Datagrams or a stream."""
+    local_address: str
+    """Our address; that of the relay when one carries it."""
+    local_port: int
+    """Our port."""
+    remote_address: str
+    """The peer's address as seen from here."""
+    remote_port: int
+    """The peer's port as seen from here."""
+    local_candidate: Literal["host", "srflx", "prflx", "relay"] | None
+    """What our side of an ICE pair is."""
+    remote_candidate: Literal["host", "srflx", "prflx", "relay"] | None
+    """What the peer's side of an ICE pair is."""
+
+
+@dataclass(frozen=True)
+class AllocationInfo:
+    """What a TURN server granted."""
+
+    relayed_address: str
+    """The address that peers send to."""
+    relayed_port: int
+    """Its port."""
+    mapped_address: str | None
+    """Our address as the server sees it."""
+    mapped_port: int | None
+    """Its port."""
+    server_address: str
+    """The server, after redirections."""
+    server_port: int
+    """Its port."""
+    lifetime_s: int
+    """How long the server kept it at first, in seconds."""
+
+
+@dataclass(frozen=True)
+class RegistryEntry:
+    """A way that led to a peer."""
+
+    peer_id: str
+    """The peer's id."""
+    connection_type: str
+    """The way, e.g. ``UDP_HOLE_PUNCH``."""
+    address: str | None
+    """The peer's address that worked."""
+    port: int | None
+    """Its port."""
+    last_success_time: int
+    """Milliseconds since 1970."""
+    success_count: int
+    """How often it worked."""
+    metadata: Mapping[str, str]
+    """Notes of the program."""
+
+
+@dataclass(frozen=True)
 class ErrorRecord:
     """An error as it travels in events."""
 
@@ -472,3 +537,15 @@ def public_ips(raw: Mapping[str, Any]) -> PublicIps:
 
 def port_mapping(raw: Mapping[str, Any]) -> PortMapping:
     return build(PortMapping, raw)
+
+
+def socket_info(raw: Mapping[str, Any]) -> SocketInfo:
+    return build(SocketInfo, raw)
+
+
+def allocation_info(raw: Mapping[str, Any]) -> AllocationInfo:
+    return build(AllocationInfo, raw)
+
+
+def registry_entry(raw: Mapping[str, Any]) -> RegistryEntry:
+    return build(RegistryEntry, raw)

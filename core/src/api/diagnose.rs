@@ -262,7 +262,7 @@ mod tests {
                 for mapping in [None, Some(Mapping::EndpointIndependent), Some(Mapping::AddressDependent)] {
                     for filtering in [None, Some(Filtering::EndpointIndependent), Some(Filtering::AddressDependent)] {
                         let profile =
-                            NatProfile { udp_blocked, translated, mapping, filtering, ..NatProfile::default() };
+                            NatProfile { translated, mapping, filtering, udp_blocked, ..NatProfile::default() };
                         assert_eq!(advice(&profile, false, &[]).len(), 1);
                     }
                 }

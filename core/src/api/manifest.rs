@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use crate::base::error::ErrorKind;
 use crate::base::options::{
-    AddFileOptions, ClientOptions, ConnectOptions, DownloadOptions, FindOptions, FromJson, HostOptions, MappingOptions,
-    NatOptions, NodeOptions,
+    AddFileOptions, ClientOptions, ConnectOptions, DownloadOptions, FindOptions, FromJson, HostOptions, IceOptions,
+    MappingOptions, NatOptions, NodeOptions, PunchOptions, RegistryOptions, SaveConnectionOptions, TurnOptions,
 };
 
 /// Operations that every binding offers, as `object.operation`.
@@ -56,6 +56,24 @@ const OPERATIONS: &[&str] = &[
     "Connection.send",
     "Connection.receive",
     "Connection.close",
+    "PunchedSocket.info",
+    "PunchedSocket.send",
+    "PunchedSocket.receive",
+    "PunchedSocket.close",
+    "TurnAllocation.info",
+    "TurnAllocation.permit",
+    "TurnAllocation.send_to",
+    "TurnAllocation.receive",
+    "TurnAllocation.refresh",
+    "TurnAllocation.release",
+    "ConnectionRegistry.open",
+    "ConnectionRegistry.successful_methods",
+    "ConnectionRegistry.connection_method",
+    "ConnectionRegistry.save",
+    "ConnectionRegistry.remove",
+    "ConnectionRegistry.cleanup",
+    "connect_with_ice",
+    "create_turn_allocation",
     "create_upnp_mapping",
     "delete_upnp_mapping",
     "detect_nat_type",
@@ -65,6 +83,9 @@ const OPERATIONS: &[&str] = &[
     "calculate_sha256",
     "calculate_sha256_file",
     "external_address_upnp",
+    "punch_tcp",
+    "punch_udp",
+    "tcp_simultaneous_open",
 ];
 
 /// Version, error kinds, option sets with defaults, and operations as one JSON value.
@@ -88,6 +109,11 @@ pub fn manifest() -> Value {
             "NatOptions": set::<NatOptions>(),
             "MappingOptions": set::<MappingOptions>(),
             "ConnectOptions": set::<ConnectOptions>(),
+            "PunchOptions": set::<PunchOptions>(),
+            "TurnOptions": set::<TurnOptions>(),
+            "IceOptions": set::<IceOptions>(),
+            "RegistryOptions": set::<RegistryOptions>(),
+            "SaveConnectionOptions": set::<SaveConnectionOptions>(),
         },
         "operations": OPERATIONS,
     })

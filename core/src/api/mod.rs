@@ -9,15 +9,21 @@ mod downloads;
 mod events;
 mod hashing;
 mod host;
+mod ice;
 mod manifest;
 mod nat;
 mod network;
 mod node;
 mod port_mapping;
+mod punching;
 mod reachability;
 mod records;
+mod registry;
 mod sharing;
+mod signalling;
+mod socket;
 mod task;
+mod turn;
 
 pub use client::FileClient;
 pub use connect::Traversal;
@@ -26,15 +32,21 @@ pub use diagnose::{Diagnosis, Ipv6State, MappingAnswer, PeerDiagnosis, diagnose}
 pub use events::EventStream;
 pub use hashing::{calculate_sha256, calculate_sha256_file};
 pub use host::FileHost;
+pub use ice::connect_with_ice;
 pub use manifest::manifest;
 pub use nat::{PublicIps, detect_nat_type, discover_public_ips};
 pub use network::NetworkManager;
 pub use port_mapping::{PortMapping, create_upnp_mapping, delete_upnp_mapping, external_address_upnp};
+pub use punching::{punch_tcp, punch_udp, tcp_simultaneous_open};
 pub use records::{
     CallbackRequest, DiscoveredPeer, DownloadResult, FileCallback, FileInfo, NatReport, PeerStats, ProgressFn,
     RemoteFile,
 };
+pub use registry::{ConnectionRegistry, RegistryEntry};
+pub use signalling::{Signalling, SignallingEnd, signalling};
+pub use socket::{PunchedSocket, SocketInfo};
 pub use task::{Canceller, Task};
+pub use turn::{AllocationInfo, TurnAllocation, create_turn_allocation};
 
 pub use crate::nat::profile::{Filtering, Mapping, NatProfile, PortAllocation};
 

@@ -327,8 +327,9 @@ impl Node {
 
     pub(crate) fn connection_type(&self, peer: &str) -> Option<&'static str> {
         let links = self.running()?.engine.fabric.links();
-        let mine = links.iter().filter(|link| link.peer.as_str() == peer);
-        mine.min_by_key(|link| link.relayed).map(Link::connection_type)
+        // What new streams use: a direct link before the relayed one that it began with.
+        let with_peer = links.iter().filter(|link| link.peer.as_str() == peer);
+        with_peer.min_by_key(|link| link.relayed).map(Link::connection_type)
     }
 
     pub(crate) fn add_peer(&self, peer: &str, key: Option<ContentKey>) -> Result<()> {

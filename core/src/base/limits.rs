@@ -157,6 +157,24 @@ pub const OPENING_STREAMS_PER_CONNECTION: usize = 64;
 pub const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time `stop()` gives running work to end before it is cut.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Silence after which a link is asked whether it works, while somebody waits on it. Most pauses of a disk or of a
+/// retransmission are shorter, and with the next three limits a dead link is left within a second and a half.
+pub const LINK_QUIET: Duration = Duration::from_millis(700);
+/// An answer that takes longer, and longer than two round trips, has this node's other links asked too.
+pub const LINK_LATE: Duration = Duration::from_millis(250);
+/// One that takes longer, and longer than four round trips, makes the link suspect. Twice a long retransmission timer.
+pub const LINK_SUSPECT: Duration = Duration::from_millis(700);
+/// One that takes longer, and longer than eight round trips, has the link closed. Downloads have left it long before; what
+/// has no other way may sit out a short failure of the network.
+pub const LINK_DEAD: Duration = Duration::from_secs(6);
+/// The same for links on which nobody waits: there is no hurry.
+pub const IDLE_LINK_DEAD: Duration = Duration::from_secs(12);
+/// A link that heard nothing for so long is asked anyway: the mappings of impatient NATs last 20 seconds.
+pub const LINK_KEEP_ALIVE: Duration = Duration::from_secs(8);
+/// Streams of one connection on which questions are answered: one, and one that replaces it.
+pub const PING_STREAMS: usize = 2;
+/// Time a connection may take to say goodbye. What is dead would never finish.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Addresses kept of one peer.
 pub const MAX_ADDRESSES_PER_PEER: usize = 16;
 /// Peers whose addresses the fabric remembers; the least recently used are forgotten.
@@ -323,6 +341,10 @@ pub const FELLOWS_QUEUE: usize = 32;
 pub const MAX_CALLBACK_CHUNKS: u64 = 262_144;
 /// First pause before a peer that could not be reached is dialled again; doubles up to [`MAX_REDIAL_PAUSE`].
 pub const REDIAL_PAUSE: Duration = Duration::from_secs(1);
+/// Pause before a source that was lost in the middle is reached again.
+pub const LOST_SOURCE_PAUSE: Duration = Duration::from_millis(100);
+/// Pause between two attempts to find another way to a source whose link most likely is dead.
+pub const MOVE_PAUSE: Duration = Duration::from_millis(300);
 /// Longest pause between dials of one peer within a download.
 pub const MAX_REDIAL_PAUSE: Duration = Duration::from_secs(30);
 /// How long a download with continuous discovery switched off collects peers before it keeps to those it has.

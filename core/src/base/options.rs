@@ -133,8 +133,10 @@ macro_rules! options {
 }
 
 mod connecting;
+mod traversal;
 
 pub use connecting::ConnectOptions;
+pub use traversal::{IceOptions, PunchOptions, RegistryOptions, SaveConnectionOptions, TurnOptions, TurnServerOption};
 
 options! {
     /// Options every node has, whatever its role.
@@ -444,6 +446,11 @@ mod tests {
             NatOptions::TABLE,
             MappingOptions::TABLE,
             ConnectOptions::TABLE,
+            PunchOptions::TABLE,
+            TurnOptions::TABLE,
+            IceOptions::TABLE,
+            RegistryOptions::TABLE,
+            SaveConnectionOptions::TABLE,
         ];
         for info in tables.concat() {
             assert!(info.doc.contains("Default"), "{} has no documented default", info.name);

@@ -133,6 +133,11 @@ pub fn is_near(address: &Multiaddr) -> bool {
     }
 }
 
+/// Whether a text is the address of a circuit whose relay is in our own site: who comes that way may be there as well.
+pub fn is_near_circuit(text: &str) -> bool {
+    text.parse().is_ok_and(|address: Multiaddr| is_relayed(&address) && is_near(&address))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -74,6 +74,9 @@ pub async fn adopt(inner: &Inner, path: Path, peer: libp2p::PeerId, controlling:
     if inner.table.is_banned(&peer) {
         return Err(unusable("the peer is banned".into()));
     }
+    if let Path::Relayed { remote, .. } = &path {
+        inner.table.mark_relayed(*remote);
+    }
     let (address, _held) =
         inner.paths.put(path).map_err(|cause| unusable(format!("the path cannot be used: {cause}")))?;
     let kind = DialKind::Adopt { controlling };

@@ -17,7 +17,7 @@ use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::derive_prelude::Either;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, NetworkBehaviour, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, Swarm, connection_limits, dcutr, identify, ping};
+use libp2p::{Multiaddr, PeerId, Swarm, connection_limits, dcutr, identify};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 
 use super::failure::{Failure, failure, is_io};
 use super::guard::Guard;
+use super::liveness::{self, Stage};
 use super::paths::Paths;
 use super::quic::Quic;
 use super::table::Table;
@@ -87,14 +88,15 @@ pub enum DialKind {
 struct Behaviour {
     guard: Guard,
     limits: connection_limits::Behaviour,
-    ping: ping::Behaviour,
     identify: identify::Behaviour,
     relay_client: libp2p::relay::client::Behaviour,
     relay_server: Toggle<libp2p::relay::Behaviour>,
     dcutr: dcutr::Behaviour,
     candidates: relay::Candidates,
-    // Last: it enters the connections that all others have accepted.
+    // After these: it enters the connections that all others have accepted.
     streams: streams::Behaviour,
+    // Last: it watches what was entered.
+    liveness: liveness::Behaviour,
 }
 
 /// One connection attempt and everyone who waits for it. Several downloads that dial one address at once share it:
@@ -192,13 +194,13 @@ impl Driver {
         let behaviour = Behaviour {
             guard: Guard::new(Arc::clone(&table)),
             limits: connection_limits::Behaviour::new(allowed),
-            ping: ping::Behaviour::default(),
             identify: identify::Behaviour::new(about),
             relay_client,
             relay_server: config.relay_server.then(|| libp2p::relay::Behaviour::new(local, relay::grants())).into(),
             dcutr: dcutr::Behaviour::new(local),
             candidates: relay::Candidates::default(),
             streams: streams::Behaviour::new(Arc::clone(&table)),
+            liveness: liveness::Behaviour::new(Arc::clone(&table)),
         };
 
         let (tasks, kill) = (TaskTracker::new(), CancellationToken::new());
@@ -428,9 +430,15 @@ impl Driver {
                     }
                 }
                 self.table.set_listening(&address, true);
+                self.swarm.behaviour_mut().liveness.addresses_changed(false);
                 self.report(FabricEvent::ListenAddress(address.to_string()));
             }
-            SwarmEvent::ExpiredListenAddr { address, .. } => self.on_expired(&address),
+            SwarmEvent::ExpiredListenAddr { address, listener_id } => {
+                if self.listeners.contains_key(&listener_id) {
+                    self.swarm.behaviour_mut().liveness.addresses_changed(true);
+                }
+                self.on_expired(&address);
+            }
             SwarmEvent::ListenerClosed { listener_id, addresses, reason } => {
                 for address in &addresses {
                     self.on_expired(address);
@@ -456,15 +464,7 @@ impl Driver {
                 }
             }
             SwarmEvent::ListenerError { error, .. } => self.warn(format!("accepting a connection failed: {error}")),
-            SwarmEvent::Behaviour(BehaviourEvent::Ping(ping::Event {
-                connection,
-                result: Err(ping::Failure::Timeout),
-                ..
-            })) => {
-                // The muxer would not notice a silent peer for minutes.
-                self.table.mark_closing_connection(connection);
-                self.swarm.close_connection(connection);
-            }
+            SwarmEvent::Behaviour(BehaviourEvent::Liveness(report)) => self.on_liveness(&report),
             SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. })) => {
                 // What a relay sees of us is where a peer can try to meet us directly.
                 self.swarm.behaviour_mut().candidates.add(info.observed_addr.clone());
@@ -478,6 +478,21 @@ impl Driver {
                 });
             }
             _ => {}
+        }
+    }
+
+    fn on_liveness(&mut self, report: &liveness::Report) {
+        let Some(link) = self.table.link_of(report.connection) else { return };
+        tracing::debug!(peer = %link.peer, address = %link.address, stage = ?report.stage, "liveness of a link");
+        match report.stage {
+            Stage::Fine => self.report(FabricEvent::LinkAlive(link)),
+            Stage::Late => {}
+            Stage::Suspect => self.report(FabricEvent::LinkSuspect(link)),
+            Stage::Dead => {
+                // The muxer would not notice a silent peer for minutes.
+                self.table.mark_closing_connection(report.connection);
+                self.swarm.close_connection(report.connection);
+            }
         }
     }
 

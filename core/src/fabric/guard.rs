@@ -28,8 +28,8 @@ pub struct Guard {
     table: Arc<Table>,
     /// Dials that we are about to start ourselves.
     own: HashSet<ConnectionId>,
-    /// Relays that our own dials named; the relay protocol dials them for us.
-    relays: VecDeque<PeerId>,
+    /// Relays that our own dials named, and where; the relay protocol dials them for us.
+    relays: VecDeque<(PeerId, Multiaddr)>,
 }
 
 impl Guard {
@@ -43,17 +43,19 @@ impl Guard {
         self.own.insert(connection);
     }
 
-    /// The relay of a circuit address may be dialled. The last [`limits::MAX_ADDRESS_BOOK_PEERS`] are remembered.
+    /// The relay of a circuit address may be dialled at that address. The last [`limits::MAX_ADDRESS_BOOK_PEERS`] are
+    /// remembered.
     pub fn permit_relay(&mut self, circuit: &Multiaddr) {
         let mut relay = None;
+        let mut at = Multiaddr::empty();
         for part in circuit {
             match part {
                 Protocol::P2p(peer) => relay = Some(peer),
                 Protocol::P2pCircuit => break,
-                _ => {}
+                part => at.push(part),
             }
         }
-        let Some(relay) = relay.filter(|relay| !self.relays.contains(relay)) else { return };
+        let Some(relay) = relay.map(|relay| (relay, at)).filter(|relay| !self.relays.contains(relay)) else { return };
         if self.relays.len() >= limits::MAX_ADDRESS_BOOK_PEERS {
             self.relays.pop_front();
         }
@@ -61,18 +63,25 @@ impl Guard {
     }
 
     fn check(&self, peer: Option<PeerId>, addresses: &[Multiaddr]) -> Result<(), Refused> {
-        if peer.is_some_and(|peer| self.relays.contains(&peer)) {
-            return Ok(());
-        }
-        // Who meets us through a relay in our own network may be there as well.
+        // Only where we named it: a relay may also be a peer that names other addresses.
+        let named = |address: &Multiaddr| {
+            let bare: Multiaddr = address.iter().filter(|part| !matches!(part, Protocol::P2p(_))).collect();
+            self.relays.iter().any(|(relay, at)| Some(relay) == peer.as_ref() && *at == bare)
+        };
+        // Who meets us through a relay in our own network may be there as well, and on this machine if the relay is.
         let name = peer.as_ref().map(address::peer_text);
-        let near = |text: &str| text.parse().is_ok_and(|relay: Multiaddr| address::is_near(&relay));
-        let local = self
-            .table
-            .links()
+        let links = self.table.links();
+        let relays: Vec<Multiaddr> = links
             .iter()
-            .any(|link| link.relayed && Some(&link.peer) == name.as_ref() && near(&link.address));
-        match addresses.iter().find(|address| !socket_of(address).is_some_and(|at| may_probe(at, local))) {
+            .filter(|link| Some(&link.peer) == name.as_ref())
+            .filter_map(|link| link.address.parse().ok())
+            .filter(address::is_relayed)
+            .collect();
+        let local = relays.iter().any(address::is_near);
+        let here = relays.iter().filter_map(socket_of).any(|relay| is_loopback(relay.ip()));
+        let fits = |at: SocketAddr| may_probe(at, local) && (here || !is_loopback(at.ip()));
+        let allowed = |address: &Multiaddr| named(address) || socket_of(address).is_some_and(fits);
+        match addresses.iter().find(|address| !allowed(address)) {
             Some(forbidden) => Err(Refused(forbidden.clone())),
             None => Ok(()),
         }
@@ -91,6 +100,10 @@ fn socket_of(address: &Multiaddr) -> Option<SocketAddr> {
         Protocol::Tcp(port) | Protocol::Udp(port) => Some(SocketAddr::new(ip, port)),
         _ => None,
     }
+}
+
+fn is_loopback(ip: IpAddr) -> bool {
+    ip.to_canonical().is_loopback()
 }
 
 /// The address that a peer must not make us dial.
@@ -201,6 +214,8 @@ mod tests {
         let circuit = format!("/ip4/10.0.0.1/tcp/1/p2p/{relay}/p2p-circuit/p2p/{peer}");
         guard.permit_relay(&circuit.parse().expect("valid"));
         assert!(dial(&mut guard, 8, relay, "/ip4/10.0.0.1/tcp/1"));
+        assert!(dial(&mut guard, 8, relay, &format!("/ip4/10.0.0.1/tcp/1/p2p/{relay}")));
+        assert!(!dial(&mut guard, 8, relay, "/ip4/10.0.0.2/tcp/1"), "only where we named it");
         assert!(!dial(&mut guard, 8, peer, "/ip4/10.0.0.1/tcp/1"), "only the relay");
     }
 
@@ -217,6 +232,7 @@ mod tests {
         }
         assert!(dial(&mut guard, 3, near, "/ip4/192.168.1.9/tcp/1"));
         assert!(!dial(&mut guard, 3, near, "/ip4/169.254.169.254/tcp/80"), "never");
+        assert!(!dial(&mut guard, 3, near, "/ip4/127.0.0.1/tcp/22"), "the relay is not on this machine");
         assert!(!dial(&mut guard, 3, far, "/ip4/192.168.1.9/tcp/1"));
     }
 }

@@ -17,6 +17,7 @@ mod guard;
 mod identity;
 pub mod ladder;
 mod listen;
+mod liveness;
 mod muxer;
 mod paths;
 mod quic;
@@ -45,6 +46,7 @@ use driver::Driver;
 use paths::Paths;
 use table::{OpenRequest, Table};
 
+pub use liveness::{Expectation, Stage};
 pub use paths::Path;
 pub use signal::StreamSignal;
 pub use stream::{Incoming, Stream};
@@ -151,6 +153,11 @@ pub enum FabricEvent {
     LinkUp(Link),
     /// A connection ended; `true` when it was the last one to that peer.
     LinkDown(Link, bool),
+    /// Somebody waits on this link, and the other end does not answer: most likely it is dead. It is closed soon if
+    /// nothing comes; until then, whoever has another way should take it.
+    LinkSuspect(Link),
+    /// A link that took long to answer works after all.
+    LinkAlive(Link),
     /// We listen on this multiaddr.
     ListenAddress(String),
     /// We no longer listen on this multiaddr.
@@ -415,7 +422,10 @@ impl Fabric {
         let (id, name) = match on.into() {
             OpenOn::Link(link) => (Some(link.id), format!("{} over {}", link.peer, link.address)),
             OpenOn::Peer(peer) => {
-                (self.inner.table.best_link(|link| link.peer == *peer).map(|link| link.id), peer.to_string())
+                let best = self.inner.table.best_link(|link| link.peer == *peer);
+                // A doubtful link is better than none.
+                let any = || self.links().into_iter().find(|link| link.peer == *peer);
+                (best.or_else(any).map(|link| link.id), peer.to_string())
             }
         };
         let closed = || Error::new(ErrorKind::ConnectionClosed, format!("open {protocol} to {name}: no connection"));
@@ -448,6 +458,11 @@ impl Fabric {
     /// All links, oldest first.
     pub fn links(&self) -> Vec<Link> {
         self.inner.table.links()
+    }
+
+    /// What is thought of a link; one that has ended is dead.
+    pub fn stage(&self, link: &Link) -> Stage {
+        self.inner.table.stage(link.id)
     }
 
     /// Closes all links to a peer, within [`limits::STOP_TIMEOUT`]; harmless when there is none.

@@ -13,6 +13,7 @@ use futures::{AsyncRead, AsyncWrite};
 use libp2p::core::UpgradeInfo;
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
 use libp2p::core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade};
+use tokio::time::Sleep;
 use yamux::{Connection, ConnectionError, Mode};
 
 use crate::base::limits;
@@ -57,6 +58,8 @@ pub struct Muxer<C> {
     /// streams; a peer that exceeds it breaks the protocol, and its surplus is reset.
     arrived: VecDeque<yamux::Stream>,
     waiting: Option<Waker>,
+    /// Until when closing may take.
+    closing: Option<Pin<Box<Sleep>>>,
 }
 
 impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
@@ -66,7 +69,12 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
             .set_max_num_streams(limits::STREAMS_PER_CONNECTION)
             .set_max_connection_receive_window(Some(limits::YAMUX_CONNECTION_WINDOW_BYTES))
             .set_split_send_size(limits::YAMUX_FRAME_BYTES);
-        Self { connection: Connection::new(socket, config, mode), arrived: VecDeque::new(), waiting: None }
+        Self {
+            connection: Connection::new(socket, config, mode),
+            arrived: VecDeque::new(),
+            waiting: None,
+            closing: None,
+        }
     }
 
     fn poll_connection(&mut self, context: &mut Context<'_>) -> Poll<io::Result<yamux::Stream>> {
@@ -105,7 +113,11 @@ impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Muxer<C> {
     }
 
     fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.connection.poll_close(context).map_err(into_io)
+        if let Poll::Ready(closed) = self.connection.poll_close(context) {
+            return Poll::Ready(closed.map_err(into_io));
+        }
+        let deadline = self.closing.get_or_insert_with(|| Box::pin(tokio::time::sleep(limits::CLOSE_TIMEOUT)));
+        deadline.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Reading and writing happen only inside yamux's own poll, which may yield a new stream nobody asked for yet.

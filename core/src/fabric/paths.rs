@@ -26,6 +26,13 @@ pub enum Path {
         /// Where the peer's datagrams come from.
         remote: SocketAddr,
     },
+    /// The same with a third, such as a TURN server, in between.
+    Relayed {
+        /// Our end.
+        port: Arc<UdpPort>,
+        /// Where the peer's datagrams come from: the third, or a port of this machine that leads to it.
+        remote: SocketAddr,
+    },
 }
 
 /// Shared by the handle, the swarm task and the transports.
@@ -65,7 +72,7 @@ impl Paths {
     pub fn put(&self, path: Path) -> std::io::Result<(Multiaddr, Ticket<'_>)> {
         let address = match &path {
             Path::Tcp(stream) => address::tcp(stream.peer_addr()?),
-            Path::Udp { remote, .. } => address::quic(*remote),
+            Path::Udp { remote, .. } | Path::Relayed { remote, .. } => address::quic(*remote),
         };
         let mut waiting = locked(&self.waiting);
         if waiting.paths.len() >= limits::MAX_WAITING_PATHS {

@@ -10,6 +10,7 @@ use libp2p::core::upgrade::NegotiationError;
 use tokio::sync::mpsc;
 
 use super::Link;
+use super::liveness::{Expectation, Pulse};
 use super::table::Table;
 
 /// An ordered, reliable, bidirectional byte stream on one link.
@@ -22,6 +23,7 @@ use super::table::Table;
 pub struct Stream {
     slot: Arc<Slot>,
     link: Link,
+    pulse: Arc<Pulse>,
     /// Until the first byte arrives, an end of the stream may mean that the peer refused it. Outbound streams only.
     unanswered: bool,
     closed_by_us: bool,
@@ -30,18 +32,33 @@ pub struct Stream {
 /// Holds libp2p's stream so that the end of the fabric can take it away: a QUIC stream keeps the UDP socket open, and
 /// with it the port. The lock is only ever contended at that moment.
 #[derive(Debug)]
-pub(super) struct Slot(Mutex<Option<libp2p::Stream>>);
+pub(super) struct Slot(Mutex<Held>);
+
+#[derive(Debug)]
+enum Held {
+    Stream(libp2p::Stream),
+    /// The peer did not agree to the protocol.
+    Refused,
+    /// The fabric is shut down.
+    Ended,
+}
 
 impl Slot {
     /// Drops the stream. Its user reads and writes errors from now on.
     pub(super) fn empty(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.replace(Held::Ended);
+    }
+
+    fn replace(&self, by: Held) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = by;
     }
 
     fn with<T>(&self, act: impl FnOnce(Pin<&mut libp2p::Stream>) -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        match self.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-            Some(inner) => act(Pin::new(inner)),
-            None => Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the fabric is shut down"))),
+        let gone = |kind, text| Poll::Ready(Err(io::Error::new(kind, text)));
+        match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Held::Stream(inner) => act(Pin::new(inner)),
+            Held::Refused => gone(io::ErrorKind::ConnectionRefused, "the peer refused the stream"),
+            Held::Ended => gone(io::ErrorKind::ConnectionAborted, "the fabric is shut down"),
         }
     }
 }
@@ -52,9 +69,30 @@ impl Stream {
     }
 
     pub(super) fn inbound(inner: libp2p::Stream, link: Link, table: &Table) -> Self {
-        let slot = Arc::new(Slot(Mutex::new(Some(inner))));
+        let slot = Arc::new(Slot(Mutex::new(Held::Stream(inner))));
         table.add_stream(&slot);
-        Self { slot, link, unanswered: false, closed_by_us: false }
+        let pulse = table.pulse(link.id).unwrap_or_else(Pulse::new);
+        Self { slot, link, pulse, unanswered: false, closed_by_us: false }
+    }
+
+    /// To say whether bytes are owed to us on this stream; nothing is at first.
+    pub fn expectation(&self) -> Expectation {
+        Expectation::new(Arc::clone(&self.pulse))
+    }
+
+    /// Notes what a read says about the link.
+    fn heard(&self, read: &Poll<io::Result<usize>>) {
+        if matches!(read, Poll::Ready(Ok(length)) if *length > 0) {
+            self.pulse.hear();
+        }
+    }
+
+    /// Notes what a write says about the link.
+    fn spoke(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if matches!(written, Poll::Ready(Ok(length)) if length > 0) {
+            self.pulse.speak();
+        }
+        written
     }
 
     /// The connection that carries it.
@@ -80,20 +118,29 @@ impl Stream {
                 self.unanswered = false;
                 Ok(length)
             }
-            Err(cause) if is_negotiation(&cause) => Err(io::Error::new(io::ErrorKind::ConnectionRefused, cause)),
-            Err(cause) => Err(cause),
+            Err(cause) => {
+                // What libp2p leaves of a stream whose protocol was not agreed upon panics when it is written to.
+                self.slot.replace(Held::Refused);
+                let refused = is_negotiation(&cause);
+                Err(if refused { io::Error::new(io::ErrorKind::ConnectionRefused, cause) } else { cause })
+            }
         }
     }
 }
 
-fn is_negotiation(error: &io::Error) -> bool {
+/// Whether the other side does not speak the protocol.
+pub(super) fn is_negotiation(error: &io::Error) -> bool {
     error.get_ref().and_then(|inner| inner.downcast_ref::<NegotiationError>()).is_some()
 }
 
 impl AsyncRead for Stream {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        match self.slot.with(|inner| inner.poll_read(context, buffer)) {
-            Poll::Ready(read) if self.unanswered && !buffer.is_empty() => Poll::Ready(self.explain(context, read)),
+        let read = self.slot.with(|inner| inner.poll_read(context, buffer));
+        self.heard(&read);
+        match read {
+            Poll::Ready(read) if self.unanswered && (read.is_err() || !buffer.is_empty()) => {
+                Poll::Ready(self.explain(context, read))
+            }
             other => other,
         }
     }
@@ -103,8 +150,12 @@ impl AsyncRead for Stream {
         context: &mut Context<'_>,
         buffers: &mut [IoSliceMut<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.slot.with(|inner| inner.poll_read_vectored(context, buffers)) {
-            Poll::Ready(read) if self.unanswered && buffers.iter().any(|buffer| !buffer.is_empty()) => {
+        let read = self.slot.with(|inner| inner.poll_read_vectored(context, buffers));
+        self.heard(&read);
+        match read {
+            Poll::Ready(read)
+                if self.unanswered && (read.is_err() || buffers.iter().any(|buffer| !buffer.is_empty())) =>
+            {
                 Poll::Ready(self.explain(context, read))
             }
             other => other,
@@ -114,7 +165,8 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.slot.with(|inner| inner.poll_write(context, bytes))
+        let written = self.slot.with(|inner| inner.poll_write(context, bytes));
+        self.spoke(written)
     }
 
     fn poll_write_vectored(
@@ -122,7 +174,8 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.slot.with(|inner| inner.poll_write_vectored(context, parts))
+        let written = self.slot.with(|inner| inner.poll_write_vectored(context, parts));
+        self.spoke(written)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

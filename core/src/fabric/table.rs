@@ -3,12 +3,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, StreamProtocol};
 use tokio::sync::{mpsc, oneshot};
 
+use super::liveness::{Pulse, Stage};
 use super::stream::{Slot, Stream};
 use super::{Link, Transport, address, paths};
 use crate::base::error::{Error, ErrorKind, Result};
@@ -28,6 +30,9 @@ struct Entry {
     near: bool,
     /// Being closed on purpose: not offered to anyone any more.
     closing: bool,
+    pulse: Arc<Pulse>,
+    /// Whether it seems to work.
+    stage: Stage,
 }
 
 #[derive(Default)]
@@ -59,6 +64,8 @@ pub struct Table {
     book: Mutex<Recent<libp2p::PeerId, Vec<Multiaddr>>>,
     banned: Mutex<Recent<libp2p::PeerId, ()>>,
     listening: Mutex<Vec<Multiaddr>>,
+    /// Ends of paths made elsewhere over which a third carries the datagrams.
+    relayed: Mutex<Recent<SocketAddr, ()>>,
     streams: Mutex<Streams>,
 }
 
@@ -106,13 +113,24 @@ impl Table {
             peer: address::peer_text(peer),
             address: remote.to_string(),
             transport: address::transport(&remote),
-            relayed: address::is_relayed(&remote),
+            relayed: address::is_relayed(&remote) || self.is_carried(&remote),
             outbound,
         };
         let near = address::is_near(&remote);
         links.by_connection.insert(connection, link.id);
-        links.by_id.insert(link.id, Entry { link: link.clone(), connection, opener, near, closing: false });
+        let (pulse, stage) = (Pulse::new(), Stage::Fine);
+        let entry = Entry { link: link.clone(), connection, opener, near, closing: false, pulse, stage };
+        links.by_id.insert(link.id, entry);
         link
+    }
+
+    /// What is at this end of a path comes through a third, though its address does not show it.
+    pub fn mark_relayed(&self, remote: SocketAddr) {
+        locked(&self.relayed).entry(remote, limits::MAX_RELAYED_PATHS);
+    }
+
+    fn is_carried(&self, remote: &Multiaddr) -> bool {
+        address::quic_socket(remote).is_some_and(|remote| locked(&self.relayed).items.contains_key(&remote))
     }
 
     /// Forgets a connection that ended.
@@ -150,11 +168,38 @@ impl Table {
         locked(&self.links).by_id.values().filter(|entry| !entry.closing).map(|entry| entry.link.clone()).collect()
     }
 
-    /// The best usable link among those that fit: direct before relayed; on paths inside one site TCP before QUIC,
-    /// because there nothing is lost and TCP costs less; then the oldest, so that everyone agrees on one.
+    /// Notes what is thought of a connection.
+    pub fn set_stage(&self, connection: ConnectionId, stage: Stage) {
+        let mut links = locked(&self.links);
+        if let Some(entry) = links.by_id.values_mut().find(|entry| entry.connection == connection) {
+            entry.stage = stage;
+        }
+    }
+
+    /// What is thought of a link; one that has ended is dead.
+    pub fn stage(&self, link: u64) -> Stage {
+        locked(&self.links).by_id.get(&link).filter(|entry| !entry.closing).map_or(Stage::Dead, |entry| entry.stage)
+    }
+
+    /// What the streams of a link tell of it.
+    pub fn pulse(&self, link: u64) -> Option<Arc<Pulse>> {
+        locked(&self.links).by_id.get(&link).map(|entry| Arc::clone(&entry.pulse))
+    }
+
+    /// The connections of all links that fit, and their peers.
+    pub fn connections(&self, fits: impl Fn(&Link) -> bool) -> Vec<(ConnectionId, libp2p::PeerId)> {
+        let links = locked(&self.links);
+        let fitting = links.by_id.values().filter(|entry| !entry.closing && fits(&entry.link));
+        fitting.filter_map(|entry| Some((entry.connection, address::peer_id(&entry.link.peer).ok()?))).collect()
+    }
+
+    /// The best usable link among those that fit and are not suspect: direct before relayed; on paths inside one site
+    /// TCP before QUIC, because there nothing is lost and TCP costs less; then the oldest, so that everyone agrees on
+    /// one.
     pub fn best_link(&self, fits: impl Fn(&Link) -> bool) -> Option<Link> {
         let links = locked(&self.links);
-        let usable = links.by_id.values().filter(|entry| !entry.closing && fits(&entry.link));
+        let usable =
+            links.by_id.values().filter(|entry| !entry.closing && entry.stage < Stage::Suspect && fits(&entry.link));
         usable
             .min_by_key(|entry| {
                 let slower = entry.near && entry.link.transport == Transport::Quic;

@@ -22,6 +22,7 @@ mod namespace;
 mod nat;
 mod operations;
 mod plan;
+mod port_mapping;
 pub mod probe;
 mod rules;
 mod run;
@@ -40,6 +41,7 @@ use std::time::{Duration, Instant};
 pub use host::{Host, Place, Running};
 pub use nat::Nat;
 pub use plan::Addresses;
+pub use port_mapping::PortMapping;
 pub use run::{isolate, run, run_within};
 pub use site::{Ipv6, Path, Site};
 

@@ -142,10 +142,13 @@ impl Lab {
 
     /// Empties a router and gives it its rules anew.
     fn reload(&self, router: &Router) {
+        // Packets of busy flows would otherwise teach the new rules the old mappings before the flows are forgotten.
+        self.apply(router.node, "", &rules::stop());
         self.apply(router.node, "", &rules::router(&router.nat, router.external, router.exposed));
         let flushed = self.hosts[router.node].inside(|_| Command::new("conntrack").arg("-F").output());
         let flushed = flushed.unwrap_or_else(|error| panic!("start conntrack (Debian package conntrack): {error}"));
         assert!(flushed.status.success(), "conntrack -F: {}", String::from_utf8_lossy(&flushed.stderr));
+        self.apply(router.node, "", &rules::start());
     }
 
     fn cut_edge(&self, site: &str, peers: Option<&[IpAddr]>) {

@@ -105,6 +105,22 @@ pub(super) fn restore() -> String {
     fresh_table("inet", "lab_cut")
 }
 
+/// Stops a router: whatever arrives is dropped before the kernel looks up its flow.
+pub(super) fn stop() -> String {
+    let mut text = fresh_table("inet", "lab_stop");
+    text.push_str("table inet lab_stop {\n");
+    for hook in ["prerouting", "output"] {
+        let _ = writeln!(text, "chain {hook} {{ type filter hook {hook} priority -300; policy drop; }}");
+    }
+    text.push_str("}\n");
+    text
+}
+
+/// Undoes [`stop`].
+pub(super) fn start() -> String {
+    fresh_table("inet", "lab_stop")
+}
+
 /// On the node before a black hole: it, too, says nothing about packets that are too long for the site's line. They are
 /// known by the destination in the packet that the ICMP message quotes, one of the site's eight addresses.
 pub(super) fn silence(plot: usize, external: Ipv4Addr, prefix: Option<Ipv6Addr>) -> String {

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::IDLE_CONNECTION_TIMEOUT;
 
-/// Pause before a relay that refused or was lost is asked again, doubled up to the next limit.
-pub const RELAY_RETRY: Duration = Duration::from_secs(5);
+/// Pause before a relay that refused is asked again, doubled up to the next limit. One that was lost after it had held a
+/// place for so long is asked at once: most likely only the way to it broke.
+pub const RELAY_RETRY: Duration = Duration::from_secs(1);
 /// Longest pause between two requests to the same relay.
 pub const MAX_RELAY_RETRY: Duration = Duration::from_secs(300);
 /// Largest signalling message: a peer's candidates and predicted ports, and what Gun carries in one put.
@@ -66,6 +67,10 @@ pub const PUNCH_QUEUE: usize = 256;
 pub const MAX_CLIMBS: usize = 2048;
 /// Preferred ways in one call: every spelling of every way, with room.
 pub const MAX_PREFERRED_METHODS: usize = 64;
+/// Ends of relayed paths that are known as such; as many as wait to become links, and those that just did.
+pub const MAX_RELAYED_PATHS: usize = 256;
+/// After a change of the network, links that live so long are trusted again: a dead one is noticed within half of it.
+pub const DOUBT: Duration = Duration::from_secs(3);
 /// Wishes that wait for one climb; it takes them between two steps.
 pub const CLIMB_WISHES: usize = 16;
 /// So long a new link waits for the rung that made it to say so.
@@ -242,6 +247,17 @@ pub const TURN_DATAGRAMS: usize = 1024;
 pub const TURN_COMMANDS: usize = 64;
 /// Bytes read from a TURN stream at once.
 pub const TURN_READ_BYTES: usize = 64 * 1024;
+/// Servers and addresses that one call with TURN servers names: more are a mistake, and each costs up to
+/// [`TURN_ALLOCATE_TIMEOUT`].
+pub const MAX_TURN_SERVERS: usize = 8;
+/// Local ports that one call for hole punching names as possible ones.
+pub const MAX_PUNCH_LOCAL_PORTS: usize = 64;
+/// Datagrams that came through a hole and wait to be received; the newest are dropped beyond it, as by any socket.
+pub const RAW_DATAGRAMS: usize = 1024;
+/// Bytes read at once from the stream of a hole.
+pub const RAW_READ_BYTES: usize = 64 * 1024;
+/// Largest datagram that goes through a hole: what UDP over IPv4 carries.
+pub const MAX_RAW_DATAGRAM_BYTES: usize = 65_507;
 /// Ports one node wishes to have mapped: a few per listener, as the original package allowed.
 pub const MAX_MAPPINGS: usize = 50;
 /// First pause before a PCP or NAT-PMP request is sent again; doubles. The router is one hop away.
@@ -276,6 +292,8 @@ pub const MAPPING_EVENTS: usize = 256;
 pub const UPNP_REQUESTS: usize = 2 * MAX_MAPPINGS;
 /// How often the default gateway is looked up again: a changed route does not always come with a changed address.
 pub const GATEWAY_INTERVAL: Duration = Duration::from_secs(15);
+/// The NAT is not examined more often than this on the word of peers that see us at another address.
+pub const DETECT_PAUSE: Duration = Duration::from_secs(30);
 /// After a change of addresses the routes follow; wait for them to settle.
 pub const INTERFACE_SETTLE: Duration = Duration::from_millis(250);
 /// Longest lease asked for: a day, which is also the longest that UPnP knows for pinholes.

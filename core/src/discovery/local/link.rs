@@ -1,10 +1,9 @@
 //! One multicast link: an interface in one address family, as the machines see it. Pure.
 //! Not here: sockets.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-/// The metadata service of cloud machines: reachable on many links, never a peer.
-const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+use crate::nat::policy::{self, Refusal};
 
 /// A link that packets come from and go to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,10 +28,11 @@ impl Link {
     /// victim elsewhere. Link-local IPv6 addresses are useless without their interface.
     pub fn suits(&self, address: IpAddr, sender: IpAddr) -> bool {
         let unusable = match address {
-            IpAddr::V4(v4) => v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast() || v4 == METADATA,
+            IpAddr::V4(v4) => v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast(),
             IpAddr::V6(v6) => v6.is_unspecified() || v6.is_multicast() || v6.is_unicast_link_local(),
         };
-        if unusable {
+        // Metadata services of clouds are reachable on many links and never a peer.
+        if unusable || policy::judge(address) == Err(Refusal::Metadata) {
             return false;
         }
         if address.is_loopback() {
@@ -82,8 +82,11 @@ mod tests {
         for good in ["198.51.100.200", "192.168.4.4", "10.0.0.1", "169.254.3.4", "fd00::1"] {
             assert!(lan.suits(ip(good), sender), "{good}");
         }
-        for bad in ["203.0.113.5", "127.0.0.1", "0.0.0.0", "224.0.0.1", "169.254.169.254", "fe80::1", "2001:db8::1"] {
+        for bad in ["203.0.113.5", "127.0.0.1", "0.0.0.0", "224.0.0.1", "fe80::1", "2001:db8::1"] {
             assert!(!lan.suits(ip(bad), sender), "{bad}");
+        }
+        for metadata in ["169.254.169.254", "169.254.170.2", "fd00:ec2::254", "::ffff:169.254.169.254"] {
+            assert!(!lan.suits(ip(metadata), ip(metadata)), "{metadata}");
         }
         assert!(lan.suits(ip("203.0.113.5"), ip("203.0.113.5")));
         let lo = Link { id: 2, addresses: vec![(ip("127.0.0.1"), 8)], loopback: true };

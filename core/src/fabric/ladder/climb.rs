@@ -2,6 +2,7 @@
 //! Not here: the decisions (`nat::ladder`) and the rungs' work (`rungs`).
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
@@ -17,7 +18,7 @@ use crate::base::error::Result;
 use crate::base::ids::PeerId;
 use crate::base::limits;
 use crate::base::time::Time;
-use crate::fabric::{FabricEvent, FabricEvents, Link, StreamSignal, address};
+use crate::fabric::{FabricEvent, FabricEvents, Link, Stage, StreamSignal, address};
 use crate::nat::ladder::{Ladder, Output, RungId, Situation};
 use crate::nat::method::{Method, Transport};
 use crate::nat::registry::Success;
@@ -46,6 +47,10 @@ pub struct Climb {
     relayed_since: Instant,
     progress: watch::Sender<Progress>,
     gave_up: bool,
+    /// Our public address when it was last known.
+    public: Option<IpAddr>,
+    /// When links that are still up are trusted again after a change of the network.
+    confirm_at: Option<Time>,
     /// Wishes taken up, besides the first.
     taken: u64,
 }
@@ -65,6 +70,7 @@ impl Climb {
     /// A climb that begins with a wish.
     pub fn new(shared: Arc<Shared>, peer: PeerId, wish: Wish, progress: watch::Sender<Progress>) -> Self {
         let knowledge = Knowledge::of(&shared, &peer);
+        let public = shared.profile().public_v4.map(|at| at.ip());
         Self {
             shared,
             peer,
@@ -81,6 +87,8 @@ impl Climb {
             relayed_since: Instant::now(),
             progress,
             gave_up: false,
+            public,
+            confirm_at: None,
             taken: 0,
         }
     }
@@ -113,7 +121,7 @@ impl Climb {
                 }
                 Happening::Described(None) => {}
                 Happening::Fabric(Some(event)) => self.fabric_event(event),
-                Happening::Ours => self.update(),
+                Happening::Ours => self.we_changed(),
                 Happening::Timer => self.time_passed(),
                 Happening::Wish(None) | Happening::Fabric(None) | Happening::Stop => break,
             }
@@ -132,7 +140,9 @@ impl Climb {
         self.ladder.update(now, self.situation());
         let links = self.shared.fabric.links();
         let (mine, _): (Vec<Link>, Vec<Link>) = links.into_iter().partition(|link| link.peer == self.peer);
-        mine.into_iter().for_each(|link| self.inbound(link));
+        for link in mine {
+            self.inbound(link);
+        }
         self.ladder.start(now);
         self.carry_out();
         if self.links.is_empty() {
@@ -158,6 +168,36 @@ impl Climb {
     fn update(&mut self) {
         let situation = self.situation();
         self.ladder.update(self.clock.now(), situation);
+    }
+
+    /// More is known of our own side, or we are in another network.
+    fn we_changed(&mut self) {
+        let now = self.shared.profile().public_v4.map(|at| at.ip());
+        let moved = now.is_some() && self.public.is_some() && now != self.public;
+        self.public = now.or(self.public);
+        if !moved {
+            return self.update();
+        }
+        self.shared.histories.forget(&self.peer);
+        self.asked = false;
+        let situation = self.situation();
+        self.ladder.network_changed(self.clock.now(), situation);
+        // Links that are dead are noticed by then.
+        self.confirm_at = Some(self.clock.now() + limits::DOUBT);
+        if let Some(link) = self.shared.relayed_link(&self.peer) {
+            self.talk(link);
+        }
+    }
+
+    /// Links that have outlived a change of the network are good.
+    fn confirm(&mut self) {
+        let now = self.clock.now();
+        self.confirm_at = None;
+        let up = self.links.iter().filter(|(_, (link, _))| self.shared.fabric.stage(link) < Stage::Suspect);
+        let good: Vec<RungId> = up.map(|(rung, _)| *rung).collect();
+        for rung in good {
+            self.ladder.path_confirmed(now, rung);
+        }
     }
 
     fn situation(&self) -> Situation {
@@ -197,7 +237,9 @@ impl Climb {
             FabricEvent::Lagged(_) => {
                 let gone: Vec<Link> =
                     self.links.values().map(|(link, _)| link.clone()).filter(|link| !self.is_up(link)).collect();
-                gone.iter().for_each(|link| self.link_down(link));
+                for link in gone {
+                    self.link_down(&link);
+                }
             }
             _ => {}
         }
@@ -260,13 +302,18 @@ impl Climb {
     fn time_passed(&mut self) {
         let now = self.clock.now();
         let own: Vec<Link> = self.unclaimed.extract_if(.., |(until, _)| *until <= now).map(|(_, link)| link).collect();
-        own.into_iter().for_each(|link| self.inbound(link));
+        for link in own {
+            self.inbound(link);
+        }
+        if self.confirm_at.is_some_and(|at| at <= now) {
+            self.confirm();
+        }
         self.ladder.handle_timeout(now);
     }
 
     fn next_timeout(&self) -> Option<Time> {
         let claims = self.unclaimed.iter().map(|(until, _)| *until).min();
-        claims.into_iter().chain(self.ladder.next_timeout()).min()
+        claims.into_iter().chain(self.confirm_at).chain(self.ladder.next_timeout()).min()
     }
 
     /// Does what the ladder wants.
@@ -317,7 +364,14 @@ impl Climb {
     fn in_use(&mut self, rung: RungId) {
         let Some((link, method)) = self.links.get(&rung).cloned() else { return };
         self.progress.send_modify(|progress| progress.path = Some((link.clone(), method)));
-        if link.relayed && !std::mem::replace(&mut self.asked, true) {
+        if link.relayed {
+            self.talk(link);
+        }
+    }
+
+    /// Tells the peer where we are and asks where it is, once in each network.
+    fn talk(&mut self, link: Link) {
+        if !std::mem::replace(&mut self.asked, true) {
             self.relayed_since = Instant::now();
             self.shared.histories.forget(&self.peer);
             let shared = Arc::clone(&self.shared);

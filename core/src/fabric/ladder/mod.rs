@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Fabric, FabricEvent, Link};
+use super::{Fabric, FabricEvent, Link, Stage};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::ids::PeerId;
 use crate::base::limits;
@@ -290,7 +290,8 @@ impl Shared {
     }
 
     fn is_direct(&self, peer: &PeerId) -> bool {
-        self.fabric.links().iter().any(|link| link.peer == *peer && !link.relayed)
+        let direct = |link: &Link| link.peer == *peer && !link.relayed && self.fabric.stage(link) < Stage::Suspect;
+        self.fabric.links().iter().any(direct)
     }
 
     fn profile(&self) -> NatProfile {

@@ -235,13 +235,14 @@ impl Shared {
         let failed = |cause| Error::io("a path over a relay", cause);
         let path = match Bridge::over(path).await.map_err(failed)? {
             Ok(bridge) => {
-                let path = Path::Udp { port: Arc::clone(&bridge.port), remote: bridge.remote };
+                let path = Path::Relayed { port: Arc::clone(&bridge.port), remote: bridge.remote };
                 let stop = self.stop.clone();
                 self.tasks.spawn(async move { stop.run_until_cancelled_owned(bridge.run()).await });
                 path
             }
             // QUIC keeps the pair alive from here on.
             Err(path) => match path.carrier {
+                Carrier::Port(port) if relayed => Path::Relayed { port, remote: path.to },
                 Carrier::Port(port) => Path::Udp { port, remote: path.to },
                 Carrier::Relay(_) => return Err(Error::new(ErrorKind::Internal, "a relayed path without its bridge")),
             },
@@ -307,11 +308,10 @@ fn ice_port(port: Arc<UdpPort>, ipv6: bool) -> Option<IcePort> {
 
 fn failure_of(error: &Error) -> Failure {
     match error.kind() {
-        ErrorKind::Timeout => Failure::Timeout,
+        ErrorKind::Timeout | ErrorKind::PeerUnreachable => Failure::Timeout,
         ErrorKind::ConnectionClosed => Failure::Signalling,
         ErrorKind::Protocol => Failure::Protocol,
         ErrorKind::LimitReached => Failure::LimitReached,
-        ErrorKind::PeerUnreachable => Failure::Timeout,
         _ => Failure::Other,
     }
 }

@@ -110,7 +110,10 @@ impl Knowledge {
             our_mappings: shared.config.mappings.borrow().clone(),
             signalling,
             circuit,
-            circuit_limited: false,
+            // Where nobody wishes for one, it only serves to talk; everything is better.
+            circuit_limited: self.preferred.as_ref().is_some_and(|preferred| {
+                !preferred.iter().any(|preference| preference.methods.contains(&Method::Circuit))
+            }),
             turn: if shared.config.turn.is_some() { Relay::Known } else { Relay::Absent },
             gun: Relay::Absent,
             memory: self.memory.clone(),
@@ -124,8 +127,7 @@ impl Knowledge {
 impl Shared {
     /// Which of a peer's claims may be tried: who meets us through a relay in our own network may be there as well.
     pub fn policy(&self, peer: &PeerId) -> Policy {
-        let near = |text: &str| text.parse().is_ok_and(|relay: Multiaddr| address::is_near(&relay));
-        let same_lan = self.relayed_link(peer).is_some_and(|link| near(&link.address));
+        let same_lan = self.relayed_link(peer).is_some_and(|link| address::is_near_circuit(&link.address));
         Policy { same_lan, ..Policy::default() }
     }
 

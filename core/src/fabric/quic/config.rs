@@ -8,6 +8,7 @@ use quinn::congestion::{BbrConfig, CubicConfig};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::crypto::{CryptoError, HmacKey};
 use quinn::{ClientConfig, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt};
+use quinn_proto::HashedConnectionIdGenerator;
 use sha2::Sha256;
 
 use super::super::tls::Tls;
@@ -48,8 +49,14 @@ impl Config {
             Sides { client, server: Arc::new(server) }
         };
         // From the node's key, so that a restarted node can tell its peers that the old connections are gone.
+        // That needs connection ids, too, which it knows for its own.
         let reset = key.derive_secret(b"dig-nat-tools stateless reset").map(|secret| ResetKey(secret.to_vec()));
         let mut endpoint = reset.map(|key| EndpointConfig::new(Arc::new(key))).unwrap_or_default();
+        if let Some(secret) = key.derive_secret(b"dig-nat-tools connection ids") {
+            let (first, _) = secret.split_first_chunk().expect("32 bytes");
+            let ids = u64::from_be_bytes(*first);
+            endpoint.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(ids)));
+        }
         endpoint.supported_versions(vec![1]);
         // The port is shared with STUN, which is told apart by the bit that greasing would clear (RFC 9443).
         endpoint.grease_quic_bit(false);

@@ -126,7 +126,7 @@ impl Quic {
         let (endpoint, own) = match ticket {
             None => (self.dialer(to, options.port_use)?, false),
             Some(ticket) => match self.paths.take(ticket) {
-                Some(Path::Udp { port, .. }) => {
+                Some(Path::Udp { port, .. } | Path::Relayed { port, .. }) => {
                     let shared = self.listeners.iter().find(|listener| Arc::ptr_eq(&listener.port, &port));
                     match shared {
                         Some(listener) => (listener.endpoint.clone(), false),

@@ -252,9 +252,11 @@ impl Planner<'_> {
                 }
             }
         }
-        if self.situation.signalling == Signalling::AfterCircuit {
-            let circuit = self.steps.iter().find(|step| step.method == Method::Circuit);
-            circuit.into_iter().for_each(|step| merge(&mut kept, step.clone()));
+        let circuit = self.steps.iter().find(|step| step.method == Method::Circuit);
+        if self.situation.signalling == Signalling::AfterCircuit
+            && let Some(step) = circuit
+        {
+            merge(&mut kept, step.clone());
         }
         for step in std::mem::replace(&mut self.steps, kept) {
             if !self.steps.iter().any(|kept| kept.method == step.method) {

@@ -7,6 +7,7 @@ pub mod driver;
 use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::limits;
@@ -70,6 +71,8 @@ struct Known {
 #[derive(Serialize, Deserialize)]
 struct Stored {
     version: u32,
+    /// SHA-256 of the entries in compact form: what a disk or a hand changed is noticed even where it still makes sense.
+    checksum: String,
     entries: Vec<StoredEntry>,
 }
 
@@ -204,13 +207,14 @@ impl Registry {
             .flat_map(|(network, peers)| peers.values().map(move |known| (network, known)))
             .collect();
         all.sort_by_key(|(_, known)| known.used);
-        let entries = all
+        let entries: Vec<StoredEntry> = all
             .into_iter()
             // Latest first in memory; stored oldest first, so that reading is saving again.
             .flat_map(|(network, known)| known.entries.iter().rev().map(move |entry| (network, entry)))
             .map(|(network, entry)| StoredEntry { network: network.clone(), entry: entry.clone() })
             .collect();
-        serde_json::to_vec_pretty(&Stored { version: VERSION, entries })
+        let checksum = checksum(&entries)?;
+        serde_json::to_vec_pretty(&Stored { version: VERSION, checksum, entries })
             .map_err(|error| Error::with_source(ErrorKind::Internal, "write the connection registry", error))
     }
 
@@ -224,6 +228,9 @@ impl Registry {
                 ErrorKind::Io,
                 format!("the connection registry has the unknown version {version}"),
             ));
+        }
+        if checksum(&stored.entries)? != stored.checksum {
+            return Err(Error::new(ErrorKind::Io, "the connection registry is damaged: its checksum is another"));
         }
         let mut registry = Self::new(capacity);
         for StoredEntry { network, entry } in stored.entries {
@@ -276,6 +283,18 @@ impl Registry {
         self.networks.retain(|_, peers| !peers.is_empty());
         self.peers = self.networks.values().map(HashMap::len).sum();
     }
+}
+
+fn checksum(entries: &[StoredEntry]) -> Result<String> {
+    use std::fmt::Write as _;
+    let text = serde_json::to_vec(entries)
+        .map_err(|error| Error::with_source(ErrorKind::Internal, "write the connection registry", error))?;
+    let mut hex = String::with_capacity(64);
+    for byte in Sha256::digest(text) {
+        // Writing to a String cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+    }
+    Ok(hex)
 }
 
 fn is_old(entry: &Entry, now_ms: u64) -> bool {
@@ -393,6 +412,10 @@ mod tests {
         let text = String::from_utf8(text).expect("text");
         assert!(Registry::from_json(9, 1, text.replace("direct-v4", "warp").as_bytes()).is_err());
         assert!(Registry::from_json(9, 1, text.replace("\"version\": 1", "\"version\": 2").as_bytes()).is_err());
+        // Still a registry, but not what was written.
+        let other = text.replace("192.0.2.1", "192.0.2.2");
+        let error = Registry::from_json(9, 1, other.as_bytes()).expect_err("changed");
+        assert!(error.to_string().contains("checksum"), "{error}");
         let long = "y".repeat(limits::MAX_REGISTRY_TEXT_BYTES + 1);
         assert!(Registry::from_json(9, 1, text.replace("home", &long).as_bytes()).is_err());
     }

@@ -61,7 +61,11 @@ pub enum Output {
         relayed: SocketAddr,
         /// Where the server sees us.
         mapped: Option<SocketAddr>,
+        /// How long it lives unless it is prolonged, which this machine does.
+        lifetime: Duration,
     },
+    /// A prolongation that [`Client::refresh`] asked for was granted, for so long.
+    Refreshed(Duration),
     /// A peer may send to us, and we to it.
     Permitted(IpAddr),
     /// The server does not let this peer in, or no longer.
@@ -117,6 +121,8 @@ pub struct Client {
     key: Option<Key>,
     pending: Vec<Pending>,
     peers: Peers,
+    /// Somebody wants to hear how the refresh under way ends.
+    refresh_asked: bool,
     out: VecDeque<Output>,
 }
 
@@ -132,6 +138,7 @@ impl Client {
             key: None,
             pending: Vec::new(),
             peers: Peers::default(),
+            refresh_asked: false,
             out: VecDeque::new(),
         };
         client.request(now, Purpose::Allocate, 0);
@@ -222,6 +229,21 @@ impl Client {
         };
         self.peers.touch(now, peer);
         self.out.push_back(Output::Send(bytes));
+        self.pump(now);
+        Ok(())
+    }
+
+    /// Prolongs the allocation now, and asks for this lifetime from now on; [`Output::Refreshed`] or [`Output::Closed`]
+    /// follows. A lifetime of 0 counts as one second: [`Self::close`] is the way to end it. `Closed`.
+    pub fn refresh(&mut self, now: Time, lifetime: Duration) -> Result<(), TurnFailure> {
+        if !matches!(self.state, State::Ready { .. }) {
+            return Err(TurnFailure::Closed);
+        }
+        self.config.lifetime = lifetime.max(Duration::from_secs(1));
+        self.refresh_asked = true;
+        // One under way asks for the old lifetime; its answer is not waited for.
+        self.pending.retain(|pending| pending.purpose != Purpose::Refresh);
+        self.request(now, Purpose::Refresh, 0);
         self.pump(now);
         Ok(())
     }
@@ -385,13 +407,18 @@ impl Client {
                 match (relayed, lifetime) {
                     (Some(relayed), Some(lifetime)) if !lifetime.is_zero() => {
                         self.live(now, lifetime);
-                        self.out.push_back(Output::Ready { relayed, mapped: message.mapped_address() });
+                        self.out.push_back(Output::Ready { relayed, mapped: message.mapped_address(), lifetime });
                     }
                     _ => self.failed(purpose, TurnFailure::BadAnswer),
                 }
             }
             Purpose::Refresh => match lifetime {
-                Some(lifetime) if !lifetime.is_zero() => self.live(now, lifetime),
+                Some(lifetime) if !lifetime.is_zero() => {
+                    self.live(now, lifetime);
+                    if std::mem::take(&mut self.refresh_asked) {
+                        self.out.push_back(Output::Refreshed(lifetime));
+                    }
+                }
                 _ => self.failed(purpose, TurnFailure::Expired),
             },
             Purpose::Release => self.end(None),

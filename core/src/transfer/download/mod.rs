@@ -189,6 +189,13 @@ impl Download {
         if self.finished.is_some() { 0 } else { self.config.max_peers.saturating_sub(self.sources.len()) }
     }
 
+    /// Whether this source owes us an answer or data.
+    pub fn is_owed(&self, source: SourceId) -> bool {
+        self.sources.get(&source).is_some_and(|source| {
+            matches!(source.phase, Phase::Greeting) || !source.queue.is_empty() || !source.state_asks.is_empty()
+        })
+    }
+
     /// Whether this peer was caught lying in this download.
     pub fn is_banned(&self, peer: &str) -> bool {
         self.peers.find(peer).is_some_and(|record| record.banned)

@@ -20,9 +20,8 @@ use crate::base::ids::{ContentKey, FileHash, PeerId};
 use crate::base::limits;
 use crate::content::description::Description;
 use crate::discovery::source::{Candidate, SourceKind};
-use crate::fabric::{FabricEvent, FabricEvents, Link, check_target};
+use crate::fabric::{Expectation, FabricEvent, FabricEvents, Link, Stage, check_target};
 use crate::net::clock::sleep_until;
-use crate::store::names;
 use crate::store::part_file::PartFile;
 use crate::transfer::download::{CheckId, Download, DownloadConfig, Input, Output, SourceId};
 use crate::wire::transfer::{ClientFrame, GoneReason, ServerFrame};
@@ -47,50 +46,58 @@ pub async fn run(engine: Engine, order: Order, cancel: CancellationToken) -> Res
     result
 }
 
-struct Active {
-    candidate: Candidate,
-    task: AbortHandle,
-    frames: Option<mpsc::Sender<ClientFrame>>,
-    link: Option<Link>,
+/// One stream of this download, or an attempt at one.
+pub(super) struct Active {
+    pub(super) candidate: Candidate,
+    pub(super) task: AbortHandle,
+    pub(super) frames: Option<mpsc::Sender<ClientFrame>>,
+    pub(super) link: Option<Link>,
+    /// Says to the link whether the peer owes us anything.
+    pub(super) owed: Option<Expectation>,
     /// It has the content, of this length as it says.
-    claims: Option<u64>,
-    attempts: u32,
+    pub(super) claims: Option<u64>,
+    pub(super) attempts: u32,
     /// The source of the same peer that this one takes over from, over a better link.
-    replaces: Option<SourceId>,
+    pub(super) replaces: Option<SourceId>,
+    pub(super) since: tokio::time::Instant,
+    /// Not before this is another way to this peer looked for.
+    pub(super) move_after: tokio::time::Instant,
 }
 
-struct Run {
-    engine: Engine,
-    order: Order,
-    machine: Download,
-    started: tokio::time::Instant,
-    last_useful: tokio::time::Instant,
-    last_block: tokio::time::Instant,
-    candidates: Candidates,
-    sources: HashMap<SourceId, Active>,
-    tasks: JoinSet<()>,
+pub(super) struct Run {
+    pub(super) engine: Engine,
+    pub(super) order: Order,
+    pub(super) machine: Download,
+    pub(super) started: tokio::time::Instant,
+    pub(super) last_useful: tokio::time::Instant,
+    pub(super) last_block: tokio::time::Instant,
+    pub(super) candidates: Candidates,
+    pub(super) sources: HashMap<SourceId, Active>,
+    /// Some source is on a link that most likely is dead.
+    pub(super) uneasy: bool,
+    pub(super) tasks: JoinSet<()>,
     /// Tells of new links, until the fabric ends.
-    links: Option<FabricEvents>,
-    next_source: u32,
-    download_limiter: Arc<Limiter>,
-    events: mpsc::Receiver<(SourceId, SourceEvent)>,
-    events_in: mpsc::Sender<(SourceId, SourceEvent)>,
-    checks: JoinSet<(CheckId, Result<bool>)>,
-    fellows: mpsc::Receiver<PeerId>,
-    fellows_in: mpsc::Sender<PeerId>,
-    part: Option<Arc<PartFile>>,
-    entry: Option<Arc<Entry>>,
-    announced: Option<ContentKey>,
-    records: HashMap<String, Record>,
-    resumed: u64,
-    last_error: Option<Error>,
+    pub(super) links: Option<FabricEvents>,
+    pub(super) next_source: u32,
+    pub(super) download_limiter: Arc<Limiter>,
+    pub(super) events: mpsc::Receiver<(SourceId, SourceEvent)>,
+    pub(super) events_in: mpsc::Sender<(SourceId, SourceEvent)>,
+    pub(super) checks: JoinSet<(CheckId, Result<bool>)>,
+    pub(super) fellows: mpsc::Receiver<PeerId>,
+    pub(super) fellows_in: mpsc::Sender<PeerId>,
+    pub(super) part: Option<Arc<PartFile>>,
+    pub(super) entry: Option<Arc<Entry>>,
+    pub(super) announced: Option<ContentKey>,
+    pub(super) records: HashMap<String, Record>,
+    pub(super) resumed: u64,
+    pub(super) last_error: Option<Error>,
     /// Why the length that was claimed cannot be stored.
-    no_room: Option<Error>,
-    told_candidates: usize,
+    pub(super) no_room: Option<Error>,
+    pub(super) told_candidates: usize,
     /// Streams that ended, not yet told to the machine.
-    ended: Vec<(SourceId, Option<Error>)>,
+    pub(super) ended: Vec<(SourceId, Option<Error>)>,
     /// Lengths of pieces of an earlier run that are being checked.
-    disk_checks: HashMap<CheckId, u64>,
+    pub(super) disk_checks: HashMap<CheckId, u64>,
 }
 
 impl Run {
@@ -116,6 +123,7 @@ impl Run {
             last_block: now,
             candidates,
             sources: HashMap::new(),
+            uneasy: false,
             tasks: JoinSet::new(),
             links,
             next_source: 0,
@@ -164,6 +172,11 @@ impl Run {
                 search = Some(self.engine.discovery.search(&self.order.key));
             }
             self.check_hope(may_search && search.is_some())?;
+            for (source, active) in &mut self.sources {
+                if let Some(owed) = &mut active.owed {
+                    owed.set(self.machine.is_owed(*source));
+                }
+            }
             let deadline = self.engine.clock.deadline(self.machine.next_timeout());
             tokio::select! {
                 () = cancel.cancelled() => return Err(Error::new(
@@ -191,12 +204,22 @@ impl Run {
                     self.candidates.add(Candidate::new(Some(peer), Vec::new(), SourceKind::Pex));
                 }
                 event = next_event(&mut self.links) => match event {
-                    Some(FabricEvent::LinkUp(_) | FabricEvent::Lagged(_)) => self.upgrade(),
+                    Some(FabricEvent::LinkUp(_) | FabricEvent::LinkAlive(_)) => self.upgrade(),
+                    Some(FabricEvent::LinkSuspect(_)) => self.flee(),
+                    Some(FabricEvent::Lagged(_)) => {
+                        self.upgrade();
+                        self.flee();
+                    }
                     Some(_) => {}
                     None => self.links = None,
                 },
                 () = sleep_until(deadline) => self.machine.handle_timeout(self.engine.clock.now()),
-                _ = ticks.tick() => self.report(),
+                _ = ticks.tick() => {
+                    if self.uneasy {
+                        self.flee();
+                    }
+                    self.report();
+                }
                 changed = continuous.changed(), if switchable => switchable = changed.is_ok(),
             }
         }
@@ -283,7 +306,7 @@ impl Run {
         let wanted = self.machine.wants_peers().saturating_sub(dialling);
         for _ in 0..wanted {
             let Some((candidate, attempts)) = self.candidates.next_ready() else { break };
-            self.start_source(candidate, attempts, None);
+            self.start_source(candidate, attempts, None, None);
         }
         while self.tasks.try_join_next().is_some() {}
         let ready = self.candidates.ready();
@@ -293,15 +316,22 @@ impl Run {
         }
     }
 
-    /// Opens a stream to a peer: over the given link, in place of another source of the same peer, or over the best
-    /// link that can be had.
-    fn start_source(&mut self, candidate: Candidate, attempts: u32, upgrade: Option<(Link, SourceId)>) {
+    /// Opens a stream to a peer: over the given link, or over the best one that can be had; as a further source, or in
+    /// place of another one of the same peer.
+    pub(super) fn start_source(
+        &mut self,
+        candidate: Candidate,
+        attempts: u32,
+        link: Option<Link>,
+        replaces: Option<SourceId>,
+    ) {
         let source = SourceId(self.next_source);
         self.next_source += 1;
-        let (link, replaces) = upgrade.unzip();
+        // Whoever moves may use every address of that peer that ever led anywhere.
+        let known = replaces.and_then(|old| self.sources.get(&old)?.link.as_ref().map(|link| link.peer.clone()));
         let task = SourceTask {
             source,
-            candidate: candidate.clone(),
+            candidate: Candidate { id: known.or_else(|| candidate.id.clone()), ..candidate.clone() },
             link,
             key: self.order.key.clone(),
             serves: self.order.share && self.engine.server.is_some(),
@@ -312,24 +342,19 @@ impl Run {
             timeout: self.order.dial_timeout,
         };
         let task = self.tasks.spawn(task.run());
-        let active = Active { candidate, task, frames: None, link: None, claims: None, attempts, replaces };
-        self.sources.insert(source, active);
-    }
-
-    /// Moves sources from relayed links to direct ones that have come up meanwhile. The old stream goes on until the new
-    /// one stands.
-    fn upgrade(&mut self) {
-        let links = self.engine.fabric.links();
-        let moving: Vec<SourceId> = self.sources.values().filter_map(|active| active.replaces).collect();
-        let better = |source: &SourceId, active: &Active| {
-            let old = active.link.as_ref().filter(|link| link.relayed && !moving.contains(source))?;
-            let new = links.iter().find(|link| link.peer == old.peer && !link.relayed)?;
-            Some((active.candidate.clone(), new.clone(), *source))
+        let active = Active {
+            candidate,
+            task,
+            frames: None,
+            link: None,
+            owed: None,
+            claims: None,
+            attempts,
+            replaces,
+            since: tokio::time::Instant::now(),
+            move_after: tokio::time::Instant::now(),
         };
-        let upgrades: Vec<_> = self.sources.iter().filter_map(|(source, active)| better(source, active)).collect();
-        for (candidate, link, old) in upgrades {
-            self.start_source(candidate, 0, Some((link, old)));
-        }
+        self.sources.insert(source, active);
     }
 
     /// Whether looking for further peers is allowed now.
@@ -379,8 +404,9 @@ impl Run {
         }
         let Some(active) = self.sources.get_mut(&source) else { return };
         match event {
-            SourceEvent::Opened { link, frames } => {
+            SourceEvent::Opened { link, frames, owed } => {
                 active.frames = Some(frames);
+                active.owed = Some(owed);
                 let peer = link.peer.to_string();
                 if self.records.len() < limits::MAX_PEER_RECORDS {
                     self.records.entry(peer.clone()).or_insert_with(|| Record {
@@ -453,14 +479,22 @@ impl Run {
             self.last_error = Some(error);
         }
         if active.replaces.is_some() {
-            // The source that it was to take over from goes on.
+            // The source that it was to take over from goes on, or was given back to the candidates at its own end.
             return;
+        }
+        let broken = |link: &Link| self.engine.fabric.stage(link) >= Stage::Suspect;
+        if active.claims.is_some()
+            && active.since.elapsed() >= limits::REDIAL_PAUSE
+            && active.link.as_ref().is_some_and(broken)
+        {
+            // It was useful until its link broke: there may be another way, and it shall not be missed for long.
+            return self.candidates.retry(active.candidate, 0, limits::LOST_SOURCE_PAUSE);
         }
         let pause = limits::REDIAL_PAUSE.saturating_mul(1 << active.attempts.min(10)).min(limits::MAX_REDIAL_PAUSE);
         self.candidates.retry(active.candidate, active.attempts + 1, pause);
     }
 
-    fn end_source(&mut self, source: SourceId) -> Option<Active> {
+    pub(super) fn end_source(&mut self, source: SourceId) -> Option<Active> {
         let active = self.sources.remove(&source)?;
         active.task.abort();
         if let Some(record) = active.link.as_ref().and_then(|link| self.records.get_mut(link.peer.as_str())) {
@@ -468,62 +502,6 @@ impl Run {
             record.active = self.machine.is_finished();
         }
         Some(active)
-    }
-
-    async fn open_part(&mut self, length: u64, name: &str, description: Description) -> Result<()> {
-        self.part = None;
-        let hash = description.hash();
-        let target = match &self.order.save_path {
-            Some(path) => path.clone(),
-            None => self.order.output_dir.join(names::sanitize(name).unwrap_or_else(|| hash.to_string())),
-        };
-        let opening = move || {
-            let part = PartFile::open(&target, &hash, length)?;
-            let on_disk = if part.had_data() { part.data_ranges() } else { Vec::new() };
-            Ok::<_, Error>((part, on_disk))
-        };
-        let (part, on_disk) = self.engine.workers.run(opening).await??;
-        let part = Arc::new(part);
-        self.part = Some(Arc::clone(&part));
-        self.no_room = None;
-        if self.order.share && self.engine.server.is_some() {
-            let entry = Arc::new(Entry::partial(description, name.to_owned(), part, self.fellows_in.clone()));
-            self.engine.library.insert(Arc::clone(&entry))?;
-            self.entry = Some(entry);
-            if self.announced.is_none() {
-                let key = ContentKey::Hash(hash);
-                self.engine.discovery.announce(&key).await;
-                self.announced = Some(key);
-            }
-        }
-        self.machine.handle(self.engine.clock.now(), Input::StoreReady { on_disk });
-        Ok(())
-    }
-
-    /// There is no room for a file of this length. That may be a lie of whoever claimed it, so while there are others
-    /// to ask, those who claim it are let go; only when nobody else is left it is the download's end.
-    fn doubt_length(&mut self, length: u64, error: Error) -> Result<()> {
-        if !matches!(error.kind(), ErrorKind::DiskFull | ErrorKind::Io) {
-            return Err(error);
-        }
-        let claimants: Vec<SourceId> =
-            self.sources.iter().filter(|(_, active)| active.claims == Some(length)).map(|(id, _)| *id).collect();
-        let others = self.sources.len() > claimants.len() || !self.candidates.is_empty();
-        if !others && (!self.order.discover || self.started.elapsed() >= limits::FIRST_SEARCH) {
-            return Err(error);
-        }
-        for source in claimants {
-            self.end_source(source);
-            self.machine.handle(self.engine.clock.now(), Input::SourceClosed { source });
-        }
-        self.no_room = Some(error);
-        Ok(())
-    }
-
-    fn stop_offering(&mut self, reason: GoneReason) {
-        if let Some(entry) = self.entry.take() {
-            self.engine.library.remove_entry(&entry, reason);
-        }
     }
 
     /// Ends streams, lets running verifications finish their writes, withdraws what was offered.
@@ -537,19 +515,6 @@ impl Run {
         if let Some(key) = self.announced.take() {
             self.engine.discovery.withdraw(&key).await;
         }
-    }
-
-    async fn finish(&mut self, description: Description) -> Result<Outcome> {
-        let part = self.part.take().ok_or_else(|| Error::new(ErrorKind::Internal, "finished without a part file"))?;
-        let overwrite = self.order.overwrite;
-        let path = self.engine.workers.run(move || part.finish(overwrite)).await??;
-        Ok(Outcome {
-            path,
-            description,
-            resumed_bytes: self.resumed,
-            elapsed: self.started.elapsed(),
-            peers: std::mem::take(&mut self.records),
-        })
     }
 
     fn hash(&self) -> FileHash {

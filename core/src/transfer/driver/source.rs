@@ -14,7 +14,7 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::ids::ContentKey;
 use crate::base::limits;
 use crate::discovery::source::Candidate;
-use crate::fabric::{Fabric, Link, Stream};
+use crate::fabric::{Expectation, Fabric, Link, Stream};
 use crate::transfer::download::SourceId;
 use crate::wire::transfer::{ClientFrame, PROTOCOL, ServerFrame};
 
@@ -22,7 +22,7 @@ use crate::wire::transfer::{ClientFrame, PROTOCOL, ServerFrame};
 #[derive(Debug)]
 pub(super) enum SourceEvent {
     /// Connected, HELLO is sent.
-    Opened { link: Link, frames: mpsc::Sender<ClientFrame> },
+    Opened { link: Link, frames: mpsc::Sender<ClientFrame>, owed: Expectation },
     /// A control frame came.
     Frame(ServerFrame),
     /// File bytes came.
@@ -68,13 +68,14 @@ impl SourceTask {
     async fn carry(&self, stream: Stream) -> Result<()> {
         let link = stream.link().clone();
         let peer = link.peer.clone();
+        let owed = stream.expectation();
         let (mut reader, mut writer) = stream.split();
         let mut out = BytesMut::new();
         ClientFrame::Hello { key: self.key.clone(), serves: self.serves }.encode(&mut out);
         frames::write(&mut writer, &out).await?;
         frames::flush(&mut writer).await?;
         let (requests, mut inbox) = mpsc::channel(limits::CONTROL_FRAMES);
-        if self.events.send((self.source, SourceEvent::Opened { link, frames: requests })).await.is_err() {
+        if self.events.send((self.source, SourceEvent::Opened { link, frames: requests, owed })).await.is_err() {
             return Ok(());
         }
         let reading = async {

@@ -58,6 +58,7 @@ impl TurnConfig {
 pub struct Relayed {
     address: SocketAddr,
     mapped: Option<SocketAddr>,
+    lifetime: Duration,
     server: SocketAddr,
     name: String,
     commands: mpsc::Sender<Command>,
@@ -121,9 +122,9 @@ async fn allocate_with_redirects(config: &TurnConfig, tls: Option<&Tls>, first: 
             Channels { commands: command_queue, datagrams: datagram_queue, start, shared: Arc::clone(&shared) };
         tokio::spawn(task::run(client, link, channels));
         match started.await {
-            Ok(Start::Ready { relayed, mapped }) => {
+            Ok(Start::Ready { relayed: address, mapped, lifetime }) => {
                 let (name, datagrams) = (name(config), Mutex::new(datagrams));
-                return Ok(Relayed { address: relayed, mapped, server, name, commands, datagrams, shared });
+                return Ok(Relayed { address, mapped, lifetime, server, name, commands, datagrams, shared });
             }
             Ok(Start::Redirect(to)) => server = to,
             Ok(Start::Failed(_, Some(cause))) => return Err(unreachable(config, server, cause)),
@@ -143,6 +144,11 @@ impl Relayed {
     /// Where the server sees us: over UDP a server-reflexive address of the socket used for this relay.
     pub const fn mapped_address(&self) -> Option<SocketAddr> {
         self.mapped
+    }
+
+    /// How long the server kept it at first; it is prolonged as long as this object lives.
+    pub const fn lifetime(&self) -> Duration {
+        self.lifetime
     }
 
     /// The server that granted it, after redirections.
@@ -180,8 +186,17 @@ impl Relayed {
         self.datagrams.lock().await.recv().await.ok_or_else(|| self.ended())
     }
 
-    /// Removes the allocation at the server; waits at most [`limits::TURN_CLOSE_TIMEOUT`] for it. Cancel safe.
-    pub async fn close(self) {
+    /// Prolongs it now and asks for this lifetime from now on; how long the server grants. `ConnectionClosed` or the
+    /// reason when the relay has ended. Cancel safe.
+    pub async fn refresh(&self, lifetime: Duration) -> Result<Duration> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Refresh(lifetime, reply)).await.map_err(|_| self.ended())?;
+        answer.await.map_err(|_| self.ended())
+    }
+
+    /// Removes the allocation at the server; waits at most [`limits::TURN_CLOSE_TIMEOUT`] for it. Everything else fails
+    /// from then on. Cancel safe.
+    pub async fn close(&self) {
         let (reply, closed) = oneshot::channel();
         if self.commands.send(Command::Close(reply)).await.is_ok() {
             // Ends without an answer when the task ends.

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -17,12 +18,13 @@ use crate::net::clock::Clock;
 pub(super) enum Command {
     Send(SocketAddr, Bytes),
     Permit(IpAddr, oneshot::Sender<Result<(), TurnFailure>>),
+    Refresh(Duration, oneshot::Sender<Duration>),
     Close(oneshot::Sender<()>),
 }
 
 /// How allocating ended.
 pub(super) enum Start {
-    Ready { relayed: SocketAddr, mapped: Option<SocketAddr> },
+    Ready { relayed: SocketAddr, mapped: Option<SocketAddr>, lifetime: Duration },
     Redirect(SocketAddr),
     Failed(TurnFailure, Option<std::io::Error>),
 }
@@ -53,6 +55,7 @@ struct Task {
     start: Option<oneshot::Sender<Start>>,
     shared: Arc<Shared>,
     permits: Vec<(IpAddr, oneshot::Sender<Result<(), TurnFailure>>)>,
+    refreshers: Vec<oneshot::Sender<Duration>>,
     closers: Vec<oneshot::Sender<()>>,
 }
 
@@ -61,8 +64,8 @@ pub(super) async fn run(config: Config, link: Link, channels: Channels) {
     let clock = Clock::start();
     let client = Client::new(clock.now(), config, Jitter::from_seed(rand::random()));
     let Channels { commands, datagrams, start, shared } = channels;
-    let (permits, closers) = (Vec::new(), Vec::new());
-    let mut task = Task { client, link, clock, commands, datagrams, start: Some(start), shared, permits, closers };
+    let (permits, refreshers, closers, start) = (Vec::new(), Vec::new(), Vec::new(), Some(start));
+    let mut task = Task { client, link, clock, commands, datagrams, start, shared, permits, refreshers, closers };
     let end = task.serve().await;
     let (failure, cause) = end.unwrap_or((TurnFailure::Closed, None));
     let _ = task.shared.ended.set(failure.clone());
@@ -132,6 +135,13 @@ impl Task {
                 }
                 Err(failure) => drop(reply.send(Err(failure))),
             },
+            Command::Refresh(lifetime, reply) => {
+                // Who asks an allocation that has ended hears so by the dropped reply.
+                if self.client.refresh(now, lifetime).is_ok() {
+                    self.refreshers.retain(|waiting| !waiting.is_closed());
+                    self.refreshers.push(reply);
+                }
+            }
             Command::Close(reply) => {
                 self.closers.push(reply);
                 self.client.close(now);
@@ -141,7 +151,12 @@ impl Task {
 
     fn tell(&mut self, output: Output) {
         match output {
-            Output::Ready { relayed, mapped } => self.tell_start(Start::Ready { relayed, mapped }),
+            Output::Ready { relayed, mapped, lifetime } => self.tell_start(Start::Ready { relayed, mapped, lifetime }),
+            Output::Refreshed(lifetime) => {
+                for waiting in self.refreshers.drain(..) {
+                    let _ = waiting.send(lifetime);
+                }
+            }
             Output::Permitted(ip) => {
                 self.permitted(|permitted| permitted.insert(ip));
                 self.answer(ip, &Ok(()));
