@@ -10,10 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use dig_nat_core::Result;
 use dig_nat_core::api::{
-    AllocationInfo, DiscoveredPeer, DownloadResult, FileInfo, Message, NatProfile, NatReport, PortMapping, PublicIps,
-    RegistryEntry, RemoteFile, SocketInfo,
+    AllocationInfo, Diagnosis, DiscoveredPeer, DownloadResult, FileInfo, Message, NatProfile, NatReport, PortMapping,
+    PublicIps, RegistryEntry, RemoteFile, SocketInfo, Traversal,
 };
-use dig_nat_core::api::{Diagnosis, Traversal};
 use dig_nat_core::base::ids::FileHash;
 
 use crate::argument::c_string;
