@@ -16,8 +16,8 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 const FILE_BYTES: u64 = 100_000_000;
-/// Bits per second of the downloader's line: the download takes 16 seconds, and what happens falls in their middle.
-const RATE: u64 = 50_000_000;
+/// Bits per second of the downloader's line: the download takes 13 seconds, and what happens falls in their middle.
+const RATE: u64 = 65_000_000;
 const DELAY: Duration = Duration::from_millis(10);
 const EVENT_AT: u64 = FILE_BYTES / 3;
 /// The longest pause that is allowed, and what a busy machine may add to it.
@@ -285,7 +285,7 @@ fn a_new_public_address_of_the_sharer() {
 fn mappings_that_expire_every_twenty_seconds() {
     lab::run_within(PATIENCE, || {
         let impatient = || Nat::port_restricted().mapping_timeout(Duration::from_secs(20));
-        let line = Path::delay(DELAY).rate(RATE * 3 / 5);
+        let line = Path::delay(DELAY).rate(30_000_000);
         let lab = Lab::builder().site("host", impatient()).site("client", Site::new(impatient()).path(line)).build();
         let last = survive(&lab, Over::Quic, |lab, watch| {
             // Time itself is what is tested.
