@@ -299,13 +299,22 @@ fn mappings_that_expire_every_twenty_seconds() {
 
 #[test]
 fn a_downloader_that_joins_another_network() {
+    roam(Over::Quic, Nat::port_restricted());
+}
+
+#[test]
+fn a_downloader_that_joins_another_network_during_tcp() {
+    roam(Over::Tcp, Nat::public());
+}
+
+fn roam(over: Over, host: Nat) {
     lab::run_within(PATIENCE, || {
         let line = Path::delay(DELAY).rate(RATE);
         let lab = Lab::builder()
-            .site("host", Nat::port_restricted())
+            .site("host", host)
             .site("client", Site::new(Nat::port_restricted()).path(line))
             .site("elsewhere", Site::new(Nat::port_restricted()).path(line))
             .build();
-        survive(&lab, Over::Quic, |lab, _| lab.roam("client", "elsewhere"));
+        survive(&lab, over, |lab, _| lab.roam("client", "elsewhere"));
     });
 }

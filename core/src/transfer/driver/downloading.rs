@@ -206,6 +206,7 @@ impl Run {
                 event = next_event(&mut self.links) => match event {
                     Some(FabricEvent::LinkUp(_) | FabricEvent::LinkAlive(_)) => self.upgrade(),
                     Some(FabricEvent::LinkSuspect(_)) => self.flee(),
+                    Some(FabricEvent::LinkDown(link, _)) => self.leave(&link),
                     Some(FabricEvent::Lagged(_)) => {
                         self.upgrade();
                         self.flee();

@@ -7,6 +7,7 @@
 use tokio::time::Instant;
 
 use super::downloading::{Active, Run};
+use crate::base::error::{Error, ErrorKind};
 use crate::base::limits;
 use crate::discovery::source::Candidate;
 use crate::fabric::{Link, Stage};
@@ -53,6 +54,15 @@ impl Run {
         };
         let moves: Vec<Move> = self.resting().filter_map(away).collect();
         self.start_moves(moves);
+    }
+
+    /// A link has ended: the streams on it do not always say so.
+    pub(super) fn leave(&mut self, link: &Link) {
+        let on_it = |active: &Active| active.link.as_ref().is_some_and(|own| own.id == link.id);
+        for (source, _) in self.sources.iter().filter(|(_, active)| on_it(active)) {
+            let error = Error::new(ErrorKind::ConnectionClosed, format!("the link over {} has ended", link.address));
+            self.ended.push((*source, Some(error)));
+        }
     }
 
     fn start_moves(&mut self, moves: Vec<Move>) {
