@@ -36,12 +36,19 @@ function plainObject(name, options) {
   }
   const plain = {};
   for (const [key, value] of Object.entries(options)) {
-    const converted = key === 'options' && isObject(value) ? plainObject(key, value) : plainValue(value);
+    const converted = convert(key, value);
     if (converted !== undefined) {
       plain[key] = converted;
     }
   }
   return plain;
+}
+
+function convert(key, value) {
+  if (key === 'options' && isObject(value)) return plainObject(key, value);
+  // The one option that is a list of objects.
+  if (key === 'turnServers' && typeof value === 'object' && value !== null) return JSON.parse(JSON.stringify(value));
+  return plainValue(value);
 }
 
 // What JSON cannot carry must neither vanish nor throw: NaN becomes text, which the engine refuses by name where it

@@ -66,7 +66,7 @@ function givenSignalling(options) {
 async function connectWithICE(options) {
   if (!isObject(options)) throw invalid('options', 'expected an object');
   const carrier = carrierOf(options);
-  const json = JSON.stringify({ ...JSON.parse(toJson(options)), ...turnServers(options) });
+  const json = toJson(options);
   const channel = new native.NativeSignalling();
   const carried = carry(channel, carrier);
   try {
@@ -139,16 +139,10 @@ async function receive(channel, carrier) {
   }
 }
 
-/** The list as it came: strings, or objects with `urls`, `username` and `credential`. */
-function turnServers(options) {
-  const servers = options.turnServers;
-  return servers === undefined || servers === null ? {} : { turnServers: JSON.parse(JSON.stringify(servers)) };
-}
-
 /** Allocates an address at a TURN server. */
 async function createTURNAllocation(options) {
   if (!isObject(options)) throw invalid('options', 'expected an object');
-  const json = JSON.stringify({ ...JSON.parse(toJson(options)), ...turnServers(options) });
+  const json = toJson(options);
   const begin = () => native.createTURNAllocation(json);
   return new TURNAllocation(await runTask(begin, options.signal, 'the allocation', (result) => result));
 }

@@ -73,6 +73,22 @@ async fn two_nodes_meet_through_a_relay_and_then_directly() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_place_and_a_circuit_at_one_relay_can_be_asked_for_at_once() {
+    let (relay, b) = (node(true).await, node(false).await);
+    let theirs = b.reserve(&address(&relay)).await.expect("a place");
+    for _ in 0..5 {
+        let a = node(false).await;
+        let at = address(&relay);
+        let (place, circuit) = tokio::join!(a.reserve(&at), a.dial(&theirs, WAIT));
+        place.expect("a place");
+        assert_eq!(circuit.expect("through the relay").peer, b.local_peer());
+        a.shutdown().await;
+    }
+    b.shutdown().await;
+    relay.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_without_a_place_is_not_reached_through_the_relay() {
     let (relay, a, b) = (node(true).await, node(false).await, node(false).await);
     b.dial(&address(&relay), WAIT).await.expect("connected, but without a place");

@@ -176,6 +176,9 @@ pub async fn reserve(inner: &Inner, relay: &str) -> Result<String> {
     check_self(inner, Some(&peer))?;
     let (reply, answer) = oneshot::channel();
     let address = address.with(Protocol::P2p(peer)).with(Protocol::P2pCircuit);
+    link_to_relay(inner, &address)
+        .await
+        .map_err(|failure| Error::new(ErrorKind::PeerUnreachable, format!("relay {relay}: no place: {failure}")))?;
     send(inner, Command::Reserve { address, reply }).await?;
     match tokio::time::timeout(limits::RELAY_RESERVE_TIMEOUT, answer).await {
         Ok(Ok(outcome)) => outcome.map(|address| address.to_string()),
@@ -207,8 +210,25 @@ async fn send(inner: &Inner, command: Command) -> Result<()> {
     })
 }
 
+/// Makes sure of a link to the relay of a circuit. libp2p would make one by itself, but a second one if two ask for it
+/// at once, and then close one of them together with what was asked over it.
+async fn link_to_relay(inner: &Inner, circuit: &Multiaddr) -> Result<(), Failure> {
+    let mut at: Multiaddr = circuit.iter().take_while(|part| *part != Protocol::P2pCircuit).collect();
+    let Some(Protocol::P2p(relay)) = at.iter().last() else { return Ok(()) };
+    at.pop();
+    let name = address::peer_text(&relay);
+    if at.is_empty() || inner.table.best_link(|link| link.peer == name && !link.relayed).is_some() {
+        return Ok(());
+    }
+    let kind = DialKind::Connect { reuse: None };
+    Box::pin(ask(inner, at, Some(relay), kind)).await.map(|_| ())
+}
+
 /// Hands one dial to the driver and waits for its end.
 async fn ask(inner: &Inner, address: Multiaddr, peer: Option<libp2p::PeerId>, kind: DialKind) -> Result<Link, Failure> {
+    if address::is_relayed(&address) {
+        link_to_relay(inner, &address).await?;
+    }
     let (reply, answer) = oneshot::channel();
     let command = Command::Dial { address, peer, kind, reply };
     let ended = || Failure::Other("the fabric is shut down".into());

@@ -303,9 +303,7 @@ impl Advice {
     /// The action in one sentence.
     pub const fn text(self) -> &'static str {
         match self {
-            Advice::ProvideSignalling => {
-                "give an address of the peer, or a relay or Gun instance through which both sides can meet"
-            }
+            Advice::ProvideSignalling => "give an address of the peer, or a relay through which both sides can meet",
             Advice::OpenUdp => "allow outgoing UDP in the firewall, or configure a TURN server over TLS on port 443",
             Advice::EnableMapping => "enable UPnP, NAT-PMP or PCP on the router, or forward the node's port",
             Advice::RemoveSecondNat => {
