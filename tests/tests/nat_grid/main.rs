@@ -121,10 +121,5 @@ fn the_whole_grid() {
         let text = page::render(&kinds, &grid, &near);
         println!("{text}");
         std::fs::write(tree::root().join("docs/nat-grid.md"), text).expect("written");
-        let against = grid.iter().filter(|((row, column), meetings)| {
-            !can_be_direct(&kinds[*row], &kinds[*column]) && meetings.iter().any(|meeting| meeting.by != "relay")
-        });
-        let against: Vec<_> = against.map(|((row, column), _)| (kinds[*row].name, kinds[*column].name)).collect();
-        assert!(against.is_empty(), "direct although theory says that they cannot be: {against:?}");
     });
 }

@@ -25,7 +25,7 @@ pub fn render(kinds: &[Kind], grid: &Grid, neighbours: &[(Neighbours, Vec<Meetin
     }
     text.push_str("\n|---|");
     text.push_str(&"---|".repeat(kinds.len()));
-    let mut short = Vec::new();
+    let (mut short, mut beyond) = (Vec::new(), Vec::new());
     let (mut possible, mut all) = (0, 0);
     for (row, kind) in kinds.iter().enumerate() {
         write!(text, "\n| {} {} |", row + 1, kind.name).expect("a string");
@@ -37,6 +37,9 @@ pub fn render(kinds: &[Kind], grid: &Grid, neighbours: &[(Neighbours, Vec<Meetin
             let direct = can_be_direct(kind, other);
             all += 1;
             possible += usize::from(direct);
+            if !direct && meetings.iter().any(|meeting| meeting.by != "relay") {
+                beyond.push(format!("{} and {}", kind.name, other.name));
+            }
             if direct && !always(meetings) {
                 short.push(format!("{} and {}", kind.name, other.name));
             }
@@ -65,6 +68,12 @@ pub fn render(kinds: &[Kind], grid: &Grid, neighbours: &[(Neighbours, Vec<Meetin
     } else {
         text.push_str(" Short of theory:\n\n");
         for name in short {
+            writeln!(text, "- {name}").expect("a string");
+        }
+    }
+    if !beyond.is_empty() {
+        text.push_str("\nDirect although theory promises nothing:\n\n");
+        for name in beyond {
             writeln!(text, "- {name}").expect("a string");
         }
     }

@@ -19,7 +19,7 @@ use crate::base::ids::PeerId;
 use crate::base::limits;
 use crate::base::time::Time;
 use crate::fabric::{FabricEvent, FabricEvents, Link, Stage, StreamSignal, address};
-use crate::nat::ladder::{Ladder, Output, RungId, Situation};
+use crate::nat::ladder::{Ladder, Output, Plan, RungId, Situation, Verdict, tcp_punch, udp_punch};
 use crate::nat::method::{Method, Transport};
 use crate::nat::registry::Success;
 use crate::nat::report::Failure;
@@ -38,6 +38,9 @@ pub struct Climb {
     links: HashMap<RungId, (Link, Method)>,
     rungs: JoinSet<(RungId, Method, Result<Way, Reason>)>,
     cancels: HashMap<RungId, CancellationToken>,
+    /// Rungs that wait for what the peer says about itself: packets of those that cannot work would move the ports on
+    /// that others predict.
+    held: Vec<(RungId, Method, Plan, Time)>,
     /// Links that came up while a rung was at work: of it, or of the peer's doing.
     unclaimed: Vec<(Time, Link)>,
     asking: JoinSet<Result<Description>>,
@@ -81,6 +84,7 @@ impl Climb {
             links: HashMap::new(),
             rungs: JoinSet::new(),
             cancels: HashMap::new(),
+            held: Vec::new(),
             unclaimed: Vec::new(),
             asking: JoinSet::new(),
             asked: false,
@@ -115,11 +119,13 @@ impl Climb {
             match happening {
                 Happening::Wish(Some(wish)) => self.wished(wish).await,
                 Happening::Rung(rung, method, outcome) => self.rung_ended(rung, method, outcome),
-                Happening::Described(Some(description)) => {
-                    self.knowledge.add_description(description);
-                    self.update();
+                Happening::Described(description) => {
+                    if let Some(description) = description {
+                        self.knowledge.add_description(description);
+                        self.update();
+                    }
+                    self.start_held();
                 }
-                Happening::Described(None) => {}
                 Happening::Fabric(Some(event)) => self.fabric_event(event),
                 Happening::Ours => self.we_changed(),
                 Happening::Timer => self.time_passed(),
@@ -321,17 +327,14 @@ impl Climb {
         while let Some(output) = self.ladder.poll() {
             match output {
                 Output::Start { rung, method, plan, deadline } => {
-                    let cancel = self.shared.stop.child_token();
-                    let timeout = deadline.since(self.clock.now());
-                    let (shared, peer) = (Arc::clone(&self.shared), self.peer.clone());
-                    let circuits = self.knowledge.circuits.clone();
-                    let dcutr_until = self.relayed_since + limits::MEETING_GRACE;
-                    let cancelled = cancel.clone();
-                    let work = Rung { shared, peer, method, plan, circuits, timeout, dcutr_until, cancel: cancelled };
-                    self.cancels.insert(rung, cancel);
-                    self.rungs.spawn(async move { (rung, method, work.run().await) });
+                    if method.needs_signalling() && !self.asking.is_empty() {
+                        self.held.push((rung, method, plan, deadline));
+                    } else {
+                        self.start(rung, method, plan, deadline);
+                    }
                 }
                 Output::Cancel { rung } => {
+                    self.held.retain(|(held, ..)| *held != rung);
                     if let Some(cancel) = self.cancels.remove(&rung) {
                         cancel.cancel();
                     }
@@ -358,6 +361,37 @@ impl Climb {
             }
         }
         self.tell();
+    }
+
+    fn start(&mut self, rung: RungId, method: Method, plan: Plan, deadline: Time) {
+        let cancel = self.shared.stop.child_token();
+        let timeout = deadline.since(self.clock.now());
+        let (shared, peer) = (Arc::clone(&self.shared), self.peer.clone());
+        let circuits = self.knowledge.circuits.clone();
+        let dcutr_until = self.relayed_since + limits::MEETING_GRACE;
+        let cancelled = cancel.clone();
+        let work = Rung { shared, peer, method, plan, circuits, timeout, dcutr_until, cancel: cancelled };
+        self.cancels.insert(rung, cancel);
+        self.rungs.spawn(async move { (rung, method, work.run().await) });
+    }
+
+    /// The peer has described itself, or does not: what can work goes on.
+    fn start_held(&mut self) {
+        let situation = self.situation();
+        let theirs = situation.theirs.clone().unwrap_or_default();
+        for (rung, method, plan, deadline) in std::mem::take(&mut self.held) {
+            let verdict = match method {
+                Method::UdpPunch | Method::Ice => udp_punch(&situation.ours, &theirs),
+                Method::TcpPunch | Method::TcpSimultaneousOpen => tcp_punch(&situation.ours, &theirs),
+                _ => Verdict::Certain,
+            };
+            match verdict {
+                Verdict::Never(skip) if situation.theirs.is_some() && !situation.both_ipv6() => {
+                    self.ladder.failed(self.clock.now(), rung, Failure::Other, &skip.to_string());
+                }
+                _ => self.start(rung, method, plan, deadline),
+            }
+        }
     }
 
     /// A path is used from now on. Over a relayed one the two sides can talk.

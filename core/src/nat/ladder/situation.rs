@@ -127,6 +127,11 @@ impl Situation {
         self.policy.same_lan || self.theirs.as_ref().is_some_and(|theirs| policy::same_site(&self.ours, theirs))
     }
 
+    /// Whether both are in the IPv6 internet, where nothing translates.
+    pub fn both_ipv6(&self) -> bool {
+        self.ipv6 && self.theirs.as_ref().is_some_and(|theirs| theirs.public_v6.is_some())
+    }
+
     /// Whether both are behind the same public IPv4 address.
     pub fn same_public_v4(&self) -> bool {
         let theirs = self.theirs.as_ref().and_then(|theirs| theirs.public_v4);
