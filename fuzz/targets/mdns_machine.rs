@@ -4,7 +4,7 @@
 
 // Local discovery is only built with the engine. Its machine needs nothing of that, so its files are compiled here,
 // under the names they use.
-use dig_nat_core::{base, discovery};
+use dig_nat_core::{base, discovery, nat};
 #[path = "../../core/src/discovery/local/link.rs"]
 #[allow(dead_code)]
 mod link;

@@ -50,6 +50,9 @@ class HostKeywords(TypedDict, total=False):
     stun_servers: Sequence[str]
     """STUN servers (``host:port`` or ``stun:host:port``) that tell this node its public address and the kind of NAT in
     front of it. Default empty: three public ones, or none when ``local_only`` is set."""
+    turn_servers: Sequence[TurnServer]
+    """TURN servers, ``{urls, username, credential}`` each, over which peers are reached when nothing else works; the
+    first one is used. Default none."""
     enable_upnp: bool
     """Ask the router by UPnP to forward the port. Default true; never done when ``local_only`` is set."""
     enable_natpmp: bool
@@ -108,6 +111,9 @@ class ClientKeywords(TypedDict, total=False):
     stun_servers: Sequence[str]
     """STUN servers (``host:port`` or ``stun:host:port``) that tell this node its public address and the kind of NAT in
     front of it. Default empty: three public ones, or none when ``local_only`` is set."""
+    turn_servers: Sequence[TurnServer]
+    """TURN servers, ``{urls, username, credential}`` each, over which peers are reached when nothing else works; the
+    first one is used. Default none."""
     enable_upnp: bool
     """Ask the router by UPnP to forward the port. Default true; never done when ``local_only`` is set."""
     enable_natpmp: bool
@@ -195,6 +201,9 @@ class DownloadFileKeywords(TypedDict, total=False):
     stun_servers: Sequence[str]
     """STUN servers (``host:port`` or ``stun:host:port``) that tell this node its public address and the kind of NAT in
     front of it. Default empty: three public ones, or none when ``local_only`` is set."""
+    turn_servers: Sequence[TurnServer]
+    """TURN servers, ``{urls, username, credential}`` each, over which peers are reached when nothing else works; the
+    first one is used. Default none."""
     enable_upnp: bool
     """Ask the router by UPnP to forward the port. Default true; never done when ``local_only`` is set."""
     enable_natpmp: bool

@@ -312,6 +312,7 @@ class RegistryEntry:
     """How often it worked."""
     metadata: Mapping[str, str]
     """Notes of the program."""
+@dataclass(frozen=True)
 class Attempt:
     """One way to a peer that was tried, or not."""
 
