@@ -256,13 +256,21 @@ impl Climb {
         let rung = self.links.iter().find(|(_, (other, _))| other.id == link.id).map(|(rung, _)| *rung);
         let Some(rung) = rung else { return };
         self.links.remove(&rung);
-        if self.links.is_empty() && self.unclaimed.is_empty() {
+        let others = self.shared.fabric.links().into_iter().filter(|other| other.peer == self.peer);
+        let others: Vec<Link> = others.collect();
+        if others.is_empty() {
             // The last one: idle, or the peer is gone. Whoever wants the peer starts a new climb.
             return;
         }
         let situation = self.situation();
         self.ladder.update(self.clock.now(), situation);
         self.ladder.path_died(self.clock.now(), rung);
+        if self.links.is_empty() {
+            // Released before because something better stood; now it is all there is.
+            for other in others {
+                self.inbound(other);
+            }
+        }
     }
 
     /// A link that no rung of ours made.

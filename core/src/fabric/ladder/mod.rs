@@ -282,7 +282,9 @@ impl Shared {
 
     /// Whether a ladder of ours to this peer is at work without a direct path.
     fn is_climbing_to(&self, peer: &PeerId) -> bool {
-        self.is_climbing(peer) && !self.is_direct(peer)
+        let at_work = |running: &Running| !running.wishes.is_closed() && !running.progress.borrow().at_rest;
+        let at_work = self.climbs().get(peer).is_some_and(at_work);
+        at_work && !self.is_direct(peer)
     }
 
     fn is_climbing(&self, peer: &PeerId) -> bool {

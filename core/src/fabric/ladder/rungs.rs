@@ -208,7 +208,10 @@ impl Shared {
                 (Path::Tcp(punched.stream), punched.controlling)
             }
         };
-        self.fabric.adopt(path, peer, controlling).await
+        tokio::select! {
+            adopted = self.fabric.adopt(path, peer, controlling) => adopted,
+            () = cancel.cancelled() => Err(Error::new(ErrorKind::Cancelled, "hole punching was cancelled")),
+        }
     }
 
     /// Runs ICE, and makes a link of the pair.
