@@ -115,7 +115,15 @@ function nodeOptions(options) {
   const own = isNamed(options.address ?? options.host) ? undefined : port;
   const { localTCPPort = own ?? options.localUDPPort ?? options.localPort } = options;
   const stunServers = options.stunServers ?? options.iceOptions?.stunServers;
-  return { ...rest, localTCPPort, stunServers };
+  const turnServers = [options, options.turnOptions, options.iceOptions].filter(isObject).flatMap(turnServersOf);
+  return { ...rest, localTCPPort, stunServers, turnServers };
+}
+
+/** The one server that an object names the old way, then its list. */
+function turnServersOf({ turnServer, turnUsername, turnPassword, turnCredential, turnServers }) {
+  const list = isNamed(turnServers) ? [turnServers].flat() : [];
+  if (!isNamed(turnServer)) return list;
+  return [{ urls: turnServer, username: turnUsername, credential: turnPassword ?? turnCredential }, ...list];
 }
 
 function isNamed(value) {

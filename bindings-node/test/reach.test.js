@@ -196,6 +196,16 @@ test('wrong arguments are refused by name', { timeout: DEADLINE }, async () => {
   assert.throws(() => new api.NATTraversalManager('text'), { code: 'ERR_INVALID_ARGUMENT' });
 });
 
+test('TURN servers arrive in every form', { timeout: DEADLINE }, async () => {
+  const wrong = { turnServer: 'stun:127.0.0.1', turnUsername: 'u', turnPassword: 'p' };
+  const list = { turnServers: [{ urls: 'stun:127.0.0.1', username: 'u', credential: 'p' }] };
+  for (const options of [wrong, list, { turnOptions: wrong }, { turnOptions: list }, { iceOptions: wrong }, { iceOptions: list }]) {
+    const attempt = api.connectWithNATTraversal({ localEnabled: false, remoteId: NOBODY, addresses: ['127.0.0.1:9'], ...options });
+    const error = await rejects(attempt, 'ERR_INVALID_ARGUMENT');
+    assert.match(error.message, /turnServers.*turn: or turns:/);
+  }
+});
+
 test('NATTraversalManager shares options and ends what it began', { timeout: DEADLINE }, async (t) => {
   const to = await echo(t);
   const manager = new api.NATTraversalManager({ localId: 'me', localEnabled: false, preferredMethods: ['DIRECT'] });

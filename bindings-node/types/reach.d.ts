@@ -3,6 +3,7 @@
 import { Connection, NetworkManagerOptions } from '../index';
 import { CONNECTION_TYPE } from './constants';
 import { NatOptions, NatProfile } from './nat';
+import { TURNServer } from './traversal';
 
 // -------------------------------------------------------------------------------------------------------------- options
 
@@ -38,6 +39,16 @@ export interface ConnectOptions {
   signal?: AbortSignal;
 }
 
+/** TURN servers in both forms of the original package. */
+export interface TURNServers {
+  turnServer?: string;
+  turnUsername?: string;
+  turnPassword?: string;
+  /** Another name of `turnPassword`. */
+  turnCredential?: string;
+  turnServers?: TURNServer[];
+}
+
 /** A peer, how to reach it, and the network manager that is made for it. */
 export interface NATTraversalOptions extends Omit<NetworkManagerOptions, 'options' | 'port'>, ConnectOptions {
   /** Accepted and without effect: this side has a new identity, or the one in `persistenceDir`. */
@@ -58,10 +69,16 @@ export interface NATTraversalOptions extends Omit<NetworkManagerOptions, 'option
   localPort?: number;
   /** Signalling over Gun is not part of this version: accepted, and without effect. */
   signaling?: unknown;
-  /** `stunServers` counts, unless it is given itself. */
-  iceOptions?: { stunServers?: string[]; [name: string]: unknown };
-  /** Accepted and without effect. */
-  turnOptions?: { [name: string]: unknown };
+  /** One TURN server, before those of `turnServers`. */
+  turnServer?: string;
+  turnUsername?: string;
+  turnPassword?: string;
+  /** Another name of `turnPassword`. */
+  turnCredential?: string;
+  /** `stunServers` counts unless it is given itself; TURN servers are added. */
+  iceOptions?: TURNServers & { stunServers?: string[]; [name: string]: unknown };
+  /** Further TURN servers. */
+  turnOptions?: TURNServers & { [name: string]: unknown };
   /** Accepted and without effect. */
   methodTimeout?: number;
   /** Accepted and without effect. */

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use dig_nat_core::fabric::ladder::{Connector, ConnectorConfig, PROTOCOL};
 use dig_nat_core::fabric::{Fabric, FabricConfig, FabricEvent, Link, StreamSignal};
+use dig_nat_core::nat::policy::Scope;
 use dig_nat_core::nat::punch::Side;
 use dig_nat_core::nat::punch::driver::{Local, LocalPort, StunServers, punch_udp};
 use dig_nat_core::nat::punch::message::{Endpoint, NatSummary, Transport};
@@ -420,7 +421,7 @@ async fn punch_with_lies(link: Link, fabric: Fabric, side: Side, known: Vec<Endp
         known,
         observer: &mut observer,
         history: &mut history,
-        allow_private: false,
+        scope: Scope::Internet,
         signal_timeout: WAIT,
     };
     let ports = vec![LocalPort { port, driven: false }];

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use dig_nat_core::Result;
 use dig_nat_core::base::limits;
+use dig_nat_core::nat::policy::Scope;
 use dig_nat_core::nat::punch::driver::{Local, LocalPort, PunchedTcp, PunchedUdp, StunServers, punch_tcp, punch_udp};
 use dig_nat_core::nat::punch::message::NatSummary;
 use dig_nat_core::nat::punch::plan::History;
@@ -26,7 +27,7 @@ async fn measure(place: &Place) -> NatSummary {
 
 fn local<'a>(side: Side, nat: NatSummary, observer: &'a mut StunServers, history: &'a mut History) -> Local<'a> {
     let signal_timeout = limits::PUNCH_SIGNAL_TIMEOUT;
-    Local { side, nat, known: Vec::new(), observer, history, allow_private: false, signal_timeout }
+    Local { side, nat, known: Vec::new(), observer, history, scope: Scope::Internet, signal_timeout }
 }
 
 /// One side of an attempt, and how long it took without measuring.

@@ -9,6 +9,7 @@ use libp2p::multiaddr::Protocol;
 use super::Transport;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::ids::PeerId;
+use crate::nat::policy::Scope;
 
 /// What a user may dial.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,16 +81,26 @@ pub fn quic(address: SocketAddr) -> Multiaddr {
     Multiaddr::from(address.ip()).with(Protocol::Udp(address.port())).with(Protocol::QuicV1)
 }
 
-/// The socket address of `/ip…/…/udp/…/quic-v1`, whatever peer id follows; `None` for any other address.
-pub fn quic_socket(address: &Multiaddr) -> Option<SocketAddr> {
+/// The socket that an address begins with, whatever follows: of a circuit, the relay's. `None` for names, which could
+/// stand for anything.
+pub fn socket(address: &Multiaddr) -> Option<SocketAddr> {
     let mut parts = address.iter();
     let ip = match parts.next()? {
         Protocol::Ip4(ip) => IpAddr::from(ip),
         Protocol::Ip6(ip) => IpAddr::from(ip),
         _ => return None,
     };
-    match (parts.next()?, parts.next()?, parts.next(), parts.next()) {
-        (Protocol::Udp(port), Protocol::QuicV1, None | Some(Protocol::P2p(_)), None) => Some(SocketAddr::new(ip, port)),
+    match parts.next()? {
+        Protocol::Tcp(port) | Protocol::Udp(port) => Some(SocketAddr::new(ip, port)),
+        _ => None,
+    }
+}
+
+/// The socket address of `/ip…/…/udp/…/quic-v1`, whatever peer id follows; `None` for any other address.
+pub fn quic_socket(address: &Multiaddr) -> Option<SocketAddr> {
+    let mut parts = address.iter().skip(2);
+    match (parts.next()?, parts.next(), parts.next()) {
+        (Protocol::QuicV1, None | Some(Protocol::P2p(_)), None) => socket(address),
         _ => None,
     }
 }
@@ -133,9 +144,19 @@ pub fn is_near(address: &Multiaddr) -> bool {
     }
 }
 
-/// Whether a text is the address of a circuit whose relay is in our own site: who comes that way may be there as well.
-pub fn is_near_circuit(text: &str) -> bool {
-    text.parse().is_ok_and(|address: Multiaddr| is_relayed(&address) && is_near(&address))
+/// How near a peer may be that we know by links to these addresses: who comes through a relay in our own network may be
+/// there as well, and on this machine if the relay is.
+pub fn scope_of<'a>(links: impl Iterator<Item = &'a str>) -> Scope {
+    let of = |text: &str| {
+        let address: Multiaddr = text.parse().ok().filter(is_relayed)?;
+        let here = socket(&address)?.ip().to_canonical().is_loopback();
+        Some(match (here, is_near(&address)) {
+            (true, _) => Scope::Machine,
+            (false, true) => Scope::Site,
+            (false, false) => Scope::Internet,
+        })
+    };
+    links.filter_map(of).max().unwrap_or_default()
 }
 
 #[cfg(test)]

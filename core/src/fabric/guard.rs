@@ -5,7 +5,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::convert::Infallible;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -68,42 +68,17 @@ impl Guard {
             let bare: Multiaddr = address.iter().filter(|part| !matches!(part, Protocol::P2p(_))).collect();
             self.relays.iter().any(|(relay, at)| Some(relay) == peer.as_ref() && *at == bare)
         };
-        // Who meets us through a relay in our own network may be there as well, and on this machine if the relay is.
         let name = peer.as_ref().map(address::peer_text);
         let links = self.table.links();
-        let relays: Vec<Multiaddr> = links
-            .iter()
-            .filter(|link| Some(&link.peer) == name.as_ref())
-            .filter_map(|link| link.address.parse().ok())
-            .filter(address::is_relayed)
-            .collect();
-        let local = relays.iter().any(address::is_near);
-        let here = relays.iter().filter_map(socket_of).any(|relay| is_loopback(relay.ip()));
-        let fits = |at: SocketAddr| may_probe(at, local) && (here || !is_loopback(at.ip()));
-        let allowed = |address: &Multiaddr| named(address) || socket_of(address).is_some_and(fits);
+        let mine = links.iter().filter(|link| Some(&link.peer) == name.as_ref());
+        let scope = address::scope_of(mine.map(|link| link.address.as_str()));
+        let fits = |at: SocketAddr| may_probe(at, scope);
+        let allowed = |address: &Multiaddr| named(address) || address::socket(address).is_some_and(fits);
         match addresses.iter().find(|address| !allowed(address)) {
             Some(forbidden) => Err(Refused(forbidden.clone())),
             None => Ok(()),
         }
     }
-}
-
-/// The address that would be dialled; `None` for names, which could stand for anything.
-fn socket_of(address: &Multiaddr) -> Option<SocketAddr> {
-    let mut parts = address.iter();
-    let ip = match parts.next()? {
-        Protocol::Ip4(ip) => IpAddr::from(ip),
-        Protocol::Ip6(ip) => IpAddr::from(ip),
-        _ => return None,
-    };
-    match parts.next()? {
-        Protocol::Tcp(port) | Protocol::Udp(port) => Some(SocketAddr::new(ip, port)),
-        _ => None,
-    }
-}
-
-fn is_loopback(ip: IpAddr) -> bool {
-    ip.to_canonical().is_loopback()
 }
 
 /// The address that a peer must not make us dial.

@@ -23,6 +23,18 @@ pub enum Origin {
     Remote,
 }
 
+/// How near a peer is known to be. Each allows more of the addresses that it names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// Somewhere.
+    #[default]
+    Internet,
+    /// In our local network: private addresses too.
+    Site,
+    /// On this machine: loopback too.
+    Machine,
+}
+
 /// Why an address is not dialled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

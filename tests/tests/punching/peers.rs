@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dig_nat_core::base::time::Time;
+use dig_nat_core::nat::policy::Scope;
 use dig_nat_core::nat::profile::{Filtering, Mapping, NatProfile, PortAllocation};
 use dig_nat_core::nat::punch::Side;
 use dig_nat_core::nat::punch::driver::{
@@ -77,7 +78,7 @@ pub struct Peer {
     pub nat: NatSummary,
     pub observer: Box<dyn Observer>,
     pub history: History,
-    pub allow_private: bool,
+    pub scope: Scope,
     pub signal: MemorySignal,
     pub cancel: CancellationToken,
 }
@@ -90,7 +91,7 @@ pub fn peers() -> (Peer, Peer) {
         nat: strict(),
         observer: Box::new(NoServers),
         history: History::default(),
-        allow_private: true,
+        scope: Scope::Machine,
         signal,
         cancel: CancellationToken::new(),
     };
@@ -105,7 +106,7 @@ impl Peer {
             known: Vec::new(),
             observer: &mut *self.observer,
             history: &mut self.history,
-            allow_private: self.allow_private,
+            scope: self.scope,
             signal_timeout: Duration::from_secs(2),
         };
         (local, &mut self.signal, &self.cancel)

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use dig_nat_core::ErrorKind;
 use dig_nat_core::base::limits;
+use dig_nat_core::nat::policy::Scope;
 use dig_nat_core::nat::profile::{Mapping, PortAllocation};
 use dig_nat_core::nat::punch::driver::{LocalPort, punch_udp_to};
 use dig_nat_core::nat::punch::message::{Body, Message};
@@ -132,8 +133,8 @@ async fn the_budget_of_a_peer_ends() {
 #[tokio::test]
 async fn private_addresses_named_by_a_stranger_are_not_probed() {
     let (mut one, mut two) = peers();
-    one.allow_private = false;
-    two.allow_private = false;
+    one.scope = Scope::Internet;
+    two.scope = Scope::Internet;
     let (first, second) = tokio::join!(one.udp(vec![port()]), two.udp(vec![port()]));
     let logs = [first.expect_err("refused"), second.expect_err("refused")].map(|error| log(&error));
     for log in &logs {

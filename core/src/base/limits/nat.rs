@@ -81,6 +81,10 @@ pub const DIAL_BACK_GRACE: Duration = Duration::from_secs(1);
 pub const MEETING_TIMEOUT: Duration = Duration::from_secs(40);
 /// Attempts to meet peers directly that run at once; the surplus stays on its relay.
 pub const MAX_MEETINGS: usize = 16;
+/// Of them, those with one peer: a ladder asks for five things at most, each once, and one may just be ending.
+pub const MEETINGS_PER_PEER: usize = 6;
+/// A path over a TURN server on which nothing moved for so long is given up; what uses one speaks every few seconds.
+pub const BRIDGE_IDLE: Duration = Duration::from_secs(60);
 /// Head start of libp2p's own way to meet (DCUtR), which is cheaper where it works.
 pub const MEETING_GRACE: Duration = Duration::from_millis(700);
 /// Peers whose failed attempts are remembered, so that they are not repeated.

@@ -1,5 +1,6 @@
 //! A UDP port for a path over a TURN relay, so that QUIC runs over it as over any other: two loopback sockets, and a
-//! task that moves the datagrams. Not here: choosing the path (`nat::ice`).
+//! task that moves the datagrams. Not here: choosing the path (`nat::ice`). ICE has ended by then, on both sides: QUIC
+//! itself shows whether the peer still wants to hear us, and the relay keeps its permission for the peer.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -9,7 +10,6 @@ use bytes::Bytes;
 use tokio::net::UdpSocket;
 
 use crate::base::limits;
-use crate::nat::ice::driver::{Carrier, IcePath};
 use crate::nat::turn::driver::Relayed;
 use crate::net::udp::UdpPort;
 
@@ -20,52 +20,48 @@ pub struct Bridge {
     /// The peer, as seen from that port.
     pub remote: SocketAddr,
     inner: UdpSocket,
-    path: IcePath,
     relay: Arc<Relayed>,
+    peer: SocketAddr,
 }
 
 impl Bridge {
-    /// A bridge to a path that goes over our own relay; gives the path back when it does not.
-    pub async fn over(path: IcePath) -> io::Result<Result<Self, IcePath>> {
-        let Carrier::Relay(relay) = &path.carrier else { return Ok(Err(path)) };
-        let relay = Arc::clone(relay);
+    /// A bridge to the peer at this address over our relay, which lets it in already.
+    pub async fn over(relay: Arc<Relayed>, peer: SocketAddr) -> io::Result<Self> {
         let port = UdpPort::bind((Ipv4Addr::LOCALHOST, 0).into()).map_err(io::Error::other)?;
         let inner = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         // Datagrams of other programs of this machine stay out.
         inner.connect(port.local_address()?).await?;
         let remote = inner.local_addr()?;
-        Ok(Ok(Self { port, remote, inner, path, relay }))
+        Ok(Self { port, remote, inner, relay, peer })
     }
 
-    /// Moves datagrams until the relay or the peer ends, or QUIC has closed its port.
+    /// Moves datagrams until the relay ends, QUIC has closed its port, or nothing has moved for
+    /// [`limits::BRIDGE_IDLE`].
     pub async fn run(self) {
-        let Self { port, inner, mut path, relay, .. } = self;
+        let Self { port, inner, relay, peer, .. } = self;
         // QUIC holds its own; this one would keep the port open.
         drop(port);
-        let to = path.to;
         let mut buffer = vec![0; limits::MAX_TURN_PAYLOAD_BYTES];
         loop {
-            tokio::select! {
-                received = path.receive() => match received {
-                    Ok(bytes) => {
-                        if inner.send(&bytes).await.is_err() {
-                            break;
+            let moved = async {
+                tokio::select! {
+                    received = relay.receive() => match received {
+                        Ok((from, bytes)) if from == peer => inner.send(&bytes).await.is_ok(),
+                        Ok(_) => true,
+                        Err(error) => {
+                            tracing::debug!(error = %error.full_message(), "a relayed path ended");
+                            false
                         }
-                    }
-                    Err(error) => {
-                        tracing::debug!(error = %error.full_message(), "a relayed path ended");
-                        break;
-                    }
-                },
-                sent = inner.recv(&mut buffer) => match sent {
-                    Ok(length) => {
-                        if relay.send_to(to, Bytes::copy_from_slice(&buffer[..length])).await.is_err() {
-                            break;
-                        }
-                    }
-                    // Refused: QUIC has closed its port.
-                    Err(_) => break,
-                },
+                    },
+                    // An error: QUIC has closed its port.
+                    sent = inner.recv(&mut buffer) => match sent {
+                        Ok(length) => relay.send_to(peer, Bytes::copy_from_slice(&buffer[..length])).await.is_ok(),
+                        Err(_) => false,
+                    },
+                }
+            };
+            if !matches!(tokio::time::timeout(limits::BRIDGE_IDLE, moved).await, Ok(true)) {
+                break;
             }
         }
     }

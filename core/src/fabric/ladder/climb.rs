@@ -13,12 +13,12 @@ use tokio_util::sync::CancellationToken;
 use super::request::{self, Description, Request};
 use super::rungs::{Reason, Rung, Way};
 use super::situation::Knowledge;
-use super::{PROTOCOL, Progress, Shared, Wish};
-use crate::base::error::Result;
+use super::{Found, PROTOCOL, Progress, Shared};
+use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::ids::PeerId;
 use crate::base::limits;
 use crate::base::time::Time;
-use crate::fabric::{FabricEvent, FabricEvents, Link, Stage, StreamSignal, address};
+use crate::fabric::{FabricEvent, Link, Stage, StreamSignal, address};
 use crate::nat::ladder::{Ladder, Output, Plan, RungId, Situation, Verdict, tcp_punch, udp_punch};
 use crate::nat::method::{Method, Transport};
 use crate::nat::registry::Success;
@@ -30,7 +30,6 @@ use crate::net::clock::Clock;
 pub struct Climb {
     shared: Arc<Shared>,
     peer: PeerId,
-    first: Option<Wish>,
     knowledge: Knowledge,
     ladder: Ladder,
     clock: Clock,
@@ -60,7 +59,7 @@ pub struct Climb {
 
 /// What a climb waits for.
 enum Happening {
-    Wish(Option<Wish>),
+    Wish(Option<Found>),
     Rung(RungId, Method, Result<Way, Reason>),
     Described(Option<Description>),
     Fabric(Option<FabricEvent>),
@@ -71,13 +70,13 @@ enum Happening {
 
 impl Climb {
     /// A climb that begins with a wish.
-    pub fn new(shared: Arc<Shared>, peer: PeerId, wish: Wish, progress: watch::Sender<Progress>) -> Self {
-        let knowledge = Knowledge::of(&shared, &peer);
+    pub fn new(shared: Arc<Shared>, peer: PeerId, wish: Found, progress: watch::Sender<Progress>) -> Self {
+        let mut knowledge = Knowledge::of(&shared, &peer);
+        knowledge.add_wish(wish.0, wish.1);
         let public = shared.profile().public_v4.map(|at| at.ip());
         Self {
             shared,
             peer,
-            first: Some(wish),
             knowledge,
             ladder: Ladder::new(Situation::default()),
             clock: Clock::start(),
@@ -98,11 +97,9 @@ impl Climb {
     }
 
     /// Climbs until no link is left and nothing more can be tried.
-    pub async fn run(mut self, mut wishes: mpsc::Receiver<Wish>) {
+    pub async fn run(mut self, mut wishes: mpsc::Receiver<Found>) {
         let mut events = self.shared.fabric.subscribe();
         let (mut profile, mut mappings) = (self.shared.config.profile.clone(), self.shared.config.mappings.clone());
-        let first = self.first.take().unwrap_or_default();
-        self.knowledge.add_wish(&self.peer, first).await;
         self.begin();
         while !self.is_over() {
             let timeout = self.next_timeout();
@@ -110,14 +107,14 @@ impl Climb {
                 wish = wishes.recv() => Happening::Wish(wish),
                 Some(Ok((rung, method, outcome))) = self.rungs.join_next() => Happening::Rung(rung, method, outcome),
                 Some(answer) = self.asking.join_next() => Happening::Described(answer.ok().and_then(Result::ok)),
-                event = next(&mut events) => Happening::Fabric(event),
+                event = events.next() => Happening::Fabric(event),
                 Ok(()) = profile.changed() => Happening::Ours,
                 Ok(()) = mappings.changed() => Happening::Ours,
                 () = self.clock.sleep_until(timeout) => Happening::Timer,
                 () = self.shared.stop.cancelled() => Happening::Stop,
             };
             match happening {
-                Happening::Wish(Some(wish)) => self.wished(wish).await,
+                Happening::Wish(Some(wish)) => self.wished(wish),
                 Happening::Rung(rung, method, outcome) => self.rung_ended(rung, method, outcome),
                 Happening::Described(description) => {
                     if let Some(description) = description {
@@ -159,9 +156,9 @@ impl Climb {
         self.carry_out();
     }
 
-    async fn wished(&mut self, wish: Wish) {
+    fn wished(&mut self, (wish, found): Found) {
         self.taken += 1;
-        let new = self.knowledge.add_wish(&self.peer, wish).await;
+        let new = self.knowledge.add_wish(wish, found);
         if new || self.gave_up {
             let again = std::mem::take(&mut self.gave_up);
             self.update();
@@ -445,7 +442,8 @@ impl Climb {
             return;
         }
         let (registry, peer) = (self.shared.config.registry.clone(), self.peer.clone());
-        let (address, port) = host_and_port(&link.address);
+        let at = link.address.parse().ok().and_then(|address| address::socket(&address));
+        let (address, port) = at.map(|at| (at.ip().to_string(), at.port())).unwrap_or_default();
         let transport = transport(link);
         self.shared.tasks.spawn(async move {
             let success = Success { address, port, ..Success::default() };
@@ -456,14 +454,9 @@ impl Climb {
     }
 }
 
-async fn next(events: &mut FabricEvents) -> Option<FabricEvent> {
-    events.next().await
-}
-
 /// Tells the peer where we are and hears where it is.
 async fn describe(shared: &Shared, link: &Link) -> Result<Description> {
-    let late =
-        |cause| crate::base::error::Error::with_source(crate::base::error::ErrorKind::Timeout, "describe", cause);
+    let late = |cause| Error::with_source(ErrorKind::Timeout, "the peer does not say where it is", cause);
     let exchange = async {
         let mut signal = StreamSignal::new(shared.fabric.open(link, PROTOCOL).await?);
         signal.send(request::encode(&Request::Describe(shared.description()))?).await?;
@@ -477,12 +470,4 @@ fn transport(link: &Link) -> Transport {
         crate::fabric::Transport::Tcp => Transport::Tcp,
         crate::fabric::Transport::Quic => Transport::Udp,
     }
-}
-
-/// `/ip4/a/tcp/p…` as `a` and `p`.
-fn host_and_port(address: &str) -> (String, u16) {
-    let mut parts = address.split('/').skip(2);
-    let host = parts.next().unwrap_or_default().to_owned();
-    let port = parts.nth(1).and_then(|port| port.parse().ok()).unwrap_or_default();
-    (host, port)
 }

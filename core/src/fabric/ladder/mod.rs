@@ -14,10 +14,13 @@ mod serve;
 mod situation;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use libp2p::Multiaddr;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -34,6 +37,7 @@ use crate::nat::registry::driver::ConnectionRegistry;
 use crate::nat::report::{Advice, AttemptLog};
 use crate::nat::stun::server::StunServer;
 use crate::nat::turn::driver::TurnConfig;
+use crate::net::interfaces::{default_routes, local_addresses};
 
 use climb::Climb;
 use histories::Histories;
@@ -94,11 +98,14 @@ struct Progress {
 /// A climb that runs.
 #[derive(Debug)]
 struct Running {
-    wishes: mpsc::Sender<Wish>,
+    wishes: mpsc::Sender<Found>,
     /// Wishes sent, besides the first.
     sent: u64,
     progress: watch::Receiver<Progress>,
 }
+
+/// A wish, and the addresses that its texts mean.
+type Found = (Wish, Vec<(Multiaddr, Source)>);
 
 /// Reaches peers. Clones share all ladders; they end with the token given at the start.
 #[derive(Clone, Debug)]
@@ -112,6 +119,8 @@ struct Shared {
     config: ConnectorConfig,
     climbs: Mutex<HashMap<PeerId, Running>>,
     histories: Histories,
+    /// Our own addresses and the routers': no peer's word leads there.
+    excluded: Mutex<Vec<IpAddr>>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -151,6 +160,7 @@ impl Connector {
             config,
             climbs: Mutex::default(),
             histories: Histories::default(),
+            excluded: Mutex::default(),
             tasks: TaskTracker::new(),
             stop,
         };
@@ -163,28 +173,42 @@ impl Connector {
         let shared = &self.shared;
         let mut incoming = shared.fabric.accept(PROTOCOL)?;
         let mut events = shared.fabric.subscribe();
-        let mut serving: JoinSet<()> = JoinSet::new();
+        let mut profile = shared.config.profile.clone();
+        let mut serving: JoinSet<PeerId> = JoinSet::new();
+        // Streams being served, by peer: one of them must not take all places.
+        let mut served: HashMap<PeerId, usize> = HashMap::new();
+        shared.look_around().await;
         loop {
             tokio::select! {
                 () = shared.stop.cancelled() => break,
                 arrival = incoming.next() => {
                     let Some((link, stream)) = arrival else { break };
-                    if link.relayed && serving.len() < limits::MAX_MEETINGS {
+                    let of_peer = served.get(&link.peer).copied().unwrap_or_default();
+                    if link.relayed && serving.len() < limits::MAX_MEETINGS && of_peer < limits::MEETINGS_PER_PEER {
+                        served.insert(link.peer.clone(), of_peer + 1);
                         serving.spawn(serve::serve(Arc::clone(shared), link, stream));
                     }
                 }
+                Ok(()) = profile.changed() => shared.look_around().await,
                 event = events.next() => match event {
                     Some(FabricEvent::LinkUp(link)) if link.relayed && link.outbound => {
                         // A ladder that somebody wished for sees the link by itself. Without room the peer stays on
                         // its relay.
                         if !shared.is_climbing(&link.peer) {
-                            let _ = self.climb(&link.peer, Wish::default());
+                            let _ = self.climb(&link.peer, (Wish::default(), Vec::new()));
                         }
                     }
                     Some(_) => {}
                     None => break,
                 },
-                Some(_) = serving.join_next() => {}
+                Some(Ok(peer)) = serving.join_next() => {
+                    if let Entry::Occupied(mut count) = served.entry(peer) {
+                        *count.get_mut() -= 1;
+                        if *count.get() == 0 {
+                            count.remove();
+                        }
+                    }
+                }
             }
         }
         serving.shutdown().await;
@@ -206,8 +230,10 @@ impl Connector {
         let fits = |method: Method| {
             wanted.as_ref().is_none_or(|wanted| wanted.iter().any(|one| one.methods.contains(&method)))
         };
-        let (mut progress, number) = self.climb(peer, wish)?;
-        let outcome = tokio::time::timeout(timeout, async {
+        let deadline = tokio::time::Instant::now() + timeout;
+        let found = tokio::time::timeout_at(deadline, situation::resolve(peer, &wish)).await.unwrap_or_default();
+        let (mut progress, number) = self.climb(peer, (wish, found))?;
+        let outcome = tokio::time::timeout_at(deadline, async {
             loop {
                 let now = progress.borrow_and_update().clone();
                 match now.path {
@@ -236,7 +262,7 @@ impl Connector {
     }
 
     /// The climb to a peer: the one that runs, with this wish added, or a new one. With the number of the wish in it.
-    fn climb(&self, peer: &PeerId, wish: Wish) -> Result<(watch::Receiver<Progress>, u64)> {
+    fn climb(&self, peer: &PeerId, wish: Found) -> Result<(watch::Receiver<Progress>, u64)> {
         let mut climbs = self.shared.climbs();
         if let Some(running) = climbs.get_mut(peer)
             && !running.wishes.is_closed()
@@ -294,6 +320,22 @@ impl Shared {
     fn is_direct(&self, peer: &PeerId) -> bool {
         let direct = |link: &Link| link.peer == *peer && !link.relayed && self.fabric.stage(link) < Stage::Suspect;
         self.fabric.links().iter().any(direct)
+    }
+
+    fn excluded(&self) -> Vec<IpAddr> {
+        self.excluded.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Finds out which addresses are ours and the routers'.
+    async fn look_around(&self) {
+        let looking = tokio::task::spawn_blocking(|| {
+            let routes = default_routes();
+            let routers = [routes.v4, routes.v6].into_iter().flatten().map(|route| route.gateway);
+            routers.chain(local_addresses()).collect()
+        });
+        if let Ok(found) = looking.await {
+            *self.excluded.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        }
     }
 
     fn profile(&self) -> NatProfile {

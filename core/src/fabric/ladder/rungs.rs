@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use libp2p::Multiaddr;
-use libp2p::multiaddr::Protocol;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -191,7 +190,7 @@ impl Shared {
             known,
             observer: &mut observer,
             history,
-            allow_private: self.policy(peer).same_lan,
+            scope: self.scope(peer),
             signal_timeout: limits::PUNCH_SIGNAL_TIMEOUT,
         };
         let (path, controlling) = match kind {
@@ -235,20 +234,20 @@ impl Shared {
         let path = connect(options, signal).await?;
         let relayed = path.local_kind == CandidateKind::Relayed || path.remote_kind == CandidateKind::Relayed;
         let controlling = role == Role::Controlling;
-        let failed = |cause| Error::io("a path over a relay", cause);
-        let path = match Bridge::over(path).await.map_err(failed)? {
-            Ok(bridge) => {
+        let (carrier, to) = (path.carrier.clone(), path.to);
+        // From here on QUIC keeps the pair alive.
+        drop(path);
+        let path = match carrier {
+            Carrier::Relay(relay) => {
+                let failed = |cause| Error::io("a path over a relay", cause);
+                let bridge = Bridge::over(relay, to).await.map_err(failed)?;
                 let path = Path::Relayed { port: Arc::clone(&bridge.port), remote: bridge.remote };
                 let stop = self.stop.clone();
                 self.tasks.spawn(async move { stop.run_until_cancelled_owned(bridge.run()).await });
                 path
             }
-            // QUIC keeps the pair alive from here on.
-            Err(path) => match path.carrier {
-                Carrier::Port(port) if relayed => Path::Relayed { port, remote: path.to },
-                Carrier::Port(port) => Path::Udp { port, remote: path.to },
-                Carrier::Relay(_) => return Err(Error::new(ErrorKind::Internal, "a relayed path without its bridge")),
-            },
+            Carrier::Port(port) if relayed => Path::Relayed { port, remote: to },
+            Carrier::Port(port) => Path::Udp { port, remote: to },
         };
         let link = self.fabric.adopt(path, peer, controlling).await?;
         Ok(Way { link, relayed })
@@ -263,22 +262,8 @@ impl Shared {
             let v6 = addresses.iter().find(|address| address.is_ipv6());
             v4.into_iter().chain(v6).copied()
         });
-        let relay = self.relayed_link(peer).and_then(|link| relay_socket(&link));
+        let relay = self.relayed_link(peer).and_then(|link| address::socket(&link.address.parse().ok()?));
         first_of_each_family.chain(relay).collect()
-    }
-}
-
-fn relay_socket(link: &Link) -> Option<SocketAddr> {
-    let address: Multiaddr = link.address.parse().ok()?;
-    let mut parts = address.iter();
-    let ip = match parts.next()? {
-        Protocol::Ip4(ip) => ip.into(),
-        Protocol::Ip6(ip) => ip.into(),
-        _ => return None,
-    };
-    match parts.next()? {
-        Protocol::Tcp(port) | Protocol::Udp(port) => Some(SocketAddr::new(ip, port)),
-        _ => None,
     }
 }
 

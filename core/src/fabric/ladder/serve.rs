@@ -9,6 +9,7 @@ use super::Shared;
 use super::histories::Kind;
 use super::request::{self, Address, DialledBack, Request};
 use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::ids::PeerId;
 use crate::base::limits;
 use crate::fabric::{Link, Stream, StreamSignal, address, dial};
 use crate::nat::ice::Role;
@@ -17,8 +18,8 @@ use crate::nat::policy::Origin;
 use crate::nat::punch::Side;
 use crate::nat::signal::Signal;
 
-/// Answers one stream of `/dig/meet/1`.
-pub async fn serve(shared: Arc<Shared>, link: Link, stream: Stream) {
+/// Answers one stream of `/dig/meet/1`. Gives whose it was.
+pub async fn serve(shared: Arc<Shared>, link: Link, stream: Stream) -> PeerId {
     let mut signal = StreamSignal::new(stream);
     let work = answer(&shared, &link, &mut signal);
     let limited = tokio::time::timeout(limits::MEETING_TIMEOUT, work);
@@ -27,6 +28,7 @@ pub async fn serve(shared: Arc<Shared>, link: Link, stream: Stream) {
         Ok(Err(error)) => tracing::debug!(peer = %link.peer, error = %error.full_message(), "meeting a peer"),
         Err(_) => tracing::debug!(peer = %link.peer, "meeting a peer took too long"),
     }
+    link.peer
 }
 
 async fn answer(shared: &Arc<Shared>, link: &Link, signal: &mut StreamSignal) -> Result<()> {

@@ -12,7 +12,7 @@ use crate::base::limits;
 use crate::fabric::address;
 use crate::nat::ladder::{Candidate, Relay, Signalling, Situation, Source, Target};
 use crate::nat::method::{Method, Preference, Transport};
-use crate::nat::policy::Policy;
+use crate::nat::policy::{Policy, Scope};
 use crate::nat::profile::NatProfile;
 use crate::net::interfaces::source_towards;
 
@@ -37,16 +37,14 @@ impl Knowledge {
         Self { memory: known.iter().map(|entry| entry.connection_type).collect(), ..Self::default() }
     }
 
-    /// Adds what somebody wishes. Names are looked up. Whether there is anything new.
-    pub async fn add_wish(&mut self, peer: &PeerId, wish: Wish) -> bool {
+    /// Adds what somebody wishes. Whether there is anything new.
+    pub fn add_wish(&mut self, wish: Wish, found: Vec<(Multiaddr, Source)>) -> bool {
         let before = (self.candidates.len(), self.circuits.len(), self.preferred.clone());
         self.remember |= wish.remember;
         // Whoever asks last for certain ways is the one who waits for them; without such a wish all are open.
         self.preferred = wish.preferred;
-        for (text, source) in wish.addresses {
-            for address in addresses(&text, peer).await {
-                self.add_address(address, source);
-            }
+        for (address, source) in found {
+            self.add_address(address, source);
         }
         (self.candidates.len(), self.circuits.len(), self.preferred.clone()) != before
     }
@@ -125,10 +123,15 @@ impl Knowledge {
 }
 
 impl Shared {
-    /// Which of a peer's claims may be tried: who meets us through a relay in our own network may be there as well.
+    /// How near the peer may be, by the relays that lead to it.
+    pub fn scope(&self, peer: &PeerId) -> Scope {
+        let links = self.fabric.links();
+        address::scope_of(links.iter().filter(|link| link.peer == *peer).map(|link| link.address.as_str()))
+    }
+
+    /// Which of a peer's claims may be tried.
     pub fn policy(&self, peer: &PeerId) -> Policy {
-        let same_lan = self.relayed_link(peer).is_some_and(|link| address::is_near_circuit(&link.address));
-        Policy { same_lan, ..Policy::default() }
+        Policy { same_lan: self.scope(peer) >= Scope::Site, excluded: self.excluded(), ..Policy::default() }
     }
 
     /// What we say about ourselves.
@@ -149,7 +152,15 @@ impl Shared {
     }
 }
 
-/// The multiaddrs that a text means, if they are this peer's; names are looked up.
+/// The multiaddrs that a wish means, as far as they are this peer's; names are looked up. As many as a ladder takes.
+pub async fn resolve(peer: &PeerId, wish: &Wish) -> Vec<(Multiaddr, Source)> {
+    let mut found = Vec::new();
+    for (text, source) in wish.addresses.iter().take(limits::MAX_LADDER_CANDIDATES) {
+        found.extend(addresses(text, peer).await.into_iter().map(|address| (address, *source)));
+    }
+    found
+}
+
 async fn addresses(text: &str, peer: &PeerId) -> Vec<Multiaddr> {
     let named = match address::parse(text) {
         Ok(address::Target::Address(address, named)) => {
@@ -178,21 +189,14 @@ async fn addresses(text: &str, peer: &PeerId) -> Vec<Multiaddr> {
 
 /// The socket address of `/ip…/tcp/…` and `/ip…/udp/…/quic-v1`.
 fn target(address: &Multiaddr) -> Option<Target> {
-    let mut parts = address.iter();
-    let ip = match parts.next()? {
-        Protocol::Ip4(ip) => IpAddr::from(ip),
-        Protocol::Ip6(ip) => IpAddr::from(ip),
+    let at = address::socket(address)?;
+    let mut rest = address.iter().skip(1);
+    let transport = match (rest.next()?, rest.next()) {
+        (Protocol::Tcp(_), None | Some(Protocol::P2p(_))) => Transport::Tcp,
+        (Protocol::Udp(_), Some(Protocol::QuicV1)) => Transport::Udp,
         _ => return None,
     };
-    match (parts.next()?, parts.next()) {
-        (Protocol::Tcp(port), None | Some(Protocol::P2p(_))) => {
-            Some(Target { address: SocketAddr::new(ip, port), transport: Transport::Tcp })
-        }
-        (Protocol::Udp(port), Some(Protocol::QuicV1)) => {
-            Some(Target { address: SocketAddr::new(ip, port), transport: Transport::Udp })
-        }
-        _ => None,
-    }
+    Some(Target { address: at, transport })
 }
 
 /// Whether the system has a way to the IPv6 internet; nothing is sent.

@@ -10,7 +10,7 @@ use super::prediction::{self, Forecast};
 use super::udp::{Mode, Pair};
 use super::{Method, Side};
 use crate::base::limits;
-use crate::nat::policy::{self, Refusal};
+use crate::nat::policy::{self, Refusal, Scope};
 use crate::nat::profile::PortAllocation;
 
 /// What one side knows about a side.
@@ -26,8 +26,8 @@ pub struct Half {
 
 impl Half {
     /// The peer's half as its proposal says, without the endpoints that [`may_probe`] forbids.
-    pub fn of(proposal: &Proposal, local: bool) -> Self {
-        let allowed = |endpoint: &&Endpoint| may_probe(endpoint.address, local);
+    pub fn of(proposal: &Proposal, scope: Scope) -> Self {
+        let allowed = |endpoint: &&Endpoint| may_probe(endpoint.address, scope);
         Self {
             nat: proposal.nat,
             endpoints: proposal.endpoints.iter().filter(allowed).copied().collect(),
@@ -46,13 +46,13 @@ impl Half {
 }
 
 /// Whether an address that a remote party named may be sent to: nothing on this link, no groups, no metadata services;
-/// private ones and this machine's only with `local`, when both are known to share a network. Test networks count as
-/// public.
-pub fn may_probe(address: SocketAddr, local: bool) -> bool {
+/// private ones and this machine's only as far as `scope` says. Test networks count as public.
+pub fn may_probe(address: SocketAddr, scope: Scope) -> bool {
     address.port() != 0
         && match policy::judge(address.ip()) {
             Ok(()) | Err(Refusal::Documentation | Refusal::Benchmark) => true,
-            Err(Refusal::Private | Refusal::SharedNat | Refusal::Loopback) => local,
+            Err(Refusal::Private | Refusal::SharedNat) => scope >= Scope::Site,
+            Err(Refusal::Loopback) => scope == Scope::Machine,
             Err(_) => false,
         }
 }
@@ -173,18 +173,22 @@ mod tests {
 
     #[test]
     fn addresses_of_this_machine_and_link_are_never_probed() {
-        let allowed = |text: &str, local| may_probe(text.parse().expect("valid"), local);
+        let allowed = |text: &str, scope| may_probe(text.parse().expect("valid"), scope);
+        let (everything, site, nothing) = (Scope::Machine, Scope::Site, Scope::Internet);
         for never in ["0.0.0.0:1", "224.0.0.251:5353", "255.255.255.255:9", "169.254.169.254:80", "240.0.0.1:1"] {
-            assert!(!allowed(never, true), "{never}");
+            assert!(!allowed(never, everything), "{never}");
         }
         for never in ["[::]:1", "[ff02::fb]:5353", "[fe80::1]:1", "203.0.113.1:0", "[::ffff:169.254.169.254]:80"] {
-            assert!(!allowed(never, true), "{never}");
+            assert!(!allowed(never, everything), "{never}");
         }
-        for private in ["10.0.0.1:1", "192.168.1.1:1", "172.16.3.4:1", "127.0.0.1:1", "100.64.0.1:1", "[fd00::1]:1"] {
-            assert!(allowed(private, true) && !allowed(private, false), "{private}");
+        for private in ["10.0.0.1:1", "192.168.1.1:1", "172.16.3.4:1", "100.64.0.1:1", "[fd00::1]:1"] {
+            assert!(allowed(private, everything) && allowed(private, site) && !allowed(private, nothing), "{private}");
         }
-        assert!(!allowed("[::1]:1", false) && !allowed("[::ffff:10.0.0.1]:1", false));
-        assert!(allowed("203.0.113.1:1", false) && allowed("[2001:db8::1]:1", false));
+        for own in ["127.0.0.1:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+            assert!(allowed(own, everything) && !allowed(own, site) && !allowed(own, nothing), "{own}");
+        }
+        assert!(!allowed("[::1]:1", nothing) && !allowed("[::ffff:10.0.0.1]:1", nothing));
+        assert!(allowed("203.0.113.1:1", nothing) && allowed("[2001:db8::1]:1", nothing));
     }
 
     #[test]

@@ -28,6 +28,7 @@ use super::udp::{Config, Mode, Pair};
 use super::{Method, SessionId, SessionKey, Side};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::limits;
+use crate::nat::policy::Scope;
 use crate::nat::signal::Signal;
 use crate::net::tcp::TcpPort;
 use crate::net::udp::UdpPort;
@@ -55,8 +56,8 @@ pub struct Local<'a> {
     pub observer: &'a mut dyn Observer,
     /// What was tried with this peer.
     pub history: &'a mut History,
-    /// Whether private and loopback addresses named by the peer may be used: only if both share a network.
-    pub allow_private: bool,
+    /// How near the peer is known to be, and so which of the addresses it names may be used.
+    pub scope: Scope,
     /// Wait for one message of the peer, e.g. [`limits::PUNCH_SIGNAL_TIMEOUT`].
     pub signal_timeout: Duration,
 }
@@ -104,9 +105,9 @@ pub async fn punch_udp(
     if ports.is_empty() {
         return Err(Error::invalid("ports", "hole punching needs a local port"));
     }
-    let Local { side, nat, known, observer, history, allow_private, signal_timeout } = local;
+    let Local { side, nat, known, observer, history, scope, signal_timeout } = local;
     let mut rounds = sockets::UdpRounds::new(ports, nat, known, observer, cancel.clone());
-    let setup = Setup { side, allow_private, signal_timeout, history };
+    let setup = Setup { side, scope, signal_timeout, history };
     let (won, log) = session::run(&mut rounds, setup, signal, cancel).await?;
     let sockets::Won { port, driven, remote, controlling } = won;
     Ok(PunchedUdp { port, driven, remote, controlling, log })
@@ -124,9 +125,9 @@ pub async fn punch_tcp(
     if at.is_empty() {
         return Err(Error::invalid("at", "hole punching needs a local address"));
     }
-    let Local { side, nat, known, observer, history, allow_private, signal_timeout } = local;
+    let Local { side, nat, known, observer, history, scope, signal_timeout } = local;
     let mut rounds = streams::TcpRounds::new(at, nat, known, observer);
-    let setup = Setup { side, allow_private, signal_timeout, history };
+    let setup = Setup { side, scope, signal_timeout, history };
     let (won, log) = session::run(&mut rounds, setup, signal, cancel).await?;
     let streams::Won { stream, remote, controlling } = won;
     Ok(PunchedTcp { stream, remote, controlling, log })

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::record::{self, Attempt};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::limits;
+use crate::nat::policy::Scope;
 use crate::nat::punch::message::{self, Body, Message, NatSummary, Proposal, Reason};
 use crate::nat::punch::plan::{History, NoHope};
 use crate::nat::punch::round::{self, Half};
@@ -61,7 +62,7 @@ pub(super) struct Start {
 /// What does not depend on the transport.
 pub(super) struct Setup<'a> {
     pub(super) side: Side,
-    pub(super) allow_private: bool,
+    pub(super) scope: Scope,
     pub(super) signal_timeout: Duration,
     pub(super) history: &'a mut History,
 }
@@ -80,11 +81,11 @@ pub(super) async fn run<R: Rounds>(
 ) -> Result<(R::Won, Vec<Attempt>)> {
     let mut log = Vec::new();
     let session = SessionId(rand::random());
-    let Setup { side, allow_private, signal_timeout, history } = setup;
+    let Setup { side, scope, signal_timeout, history } = setup;
     let mut exchange =
         Exchange { signal, session, fixed: side == Side::Initiator, round: 1, timeout: signal_timeout, strays: 0 };
     let ended = tokio::select! {
-        ended = play(rounds, side, allow_private, history, &mut exchange, &mut log) => ended,
+        ended = play(rounds, side, scope, history, &mut exchange, &mut log) => ended,
         () = cancel.cancelled() => Err(End::Cancelled),
     };
     let end = match ended {
@@ -136,7 +137,7 @@ impl From<NoHope> for End {
 async fn play<R: Rounds>(
     rounds: &mut R,
     side: Side,
-    allow_private: bool,
+    scope: Scope,
     history: &mut History,
     exchange: &mut Exchange<'_>,
     log: &mut Vec<Attempt>,
@@ -148,8 +149,8 @@ async fn play<R: Rounds>(
         }
         let fresh = exchange.round > 1;
         let start = match side {
-            Side::Initiator => lead(rounds, history, exchange, fresh, &mut known, allow_private).await?,
-            Side::Responder => follow(rounds, history, exchange, fresh, allow_private).await?,
+            Side::Initiator => lead(rounds, history, exchange, fresh, &mut known, scope).await?,
+            Side::Responder => follow(rounds, history, exchange, fresh, scope).await?,
         };
         let (method, begun) = (start.method, Instant::now());
         let mut attempt = Attempt::new(exchange.round, method, 0);
@@ -191,7 +192,7 @@ async fn lead<R: Rounds>(
     exchange: &mut Exchange<'_>,
     fresh: bool,
     known: &mut Option<NatSummary>,
-    allow_private: bool,
+    scope: Scope,
 ) -> Result<Start, End> {
     let mine = rounds.prepare(fresh).await?;
     let method = known.map(|theirs| rounds.choose(&mine.nat, &theirs, history, None)).transpose()?;
@@ -214,7 +215,7 @@ async fn lead<R: Rounds>(
     }
     exchange.send(Body::Go(Duration::ZERO)).await?;
     tokio::time::sleep((round_trip / 2).min(limits::PUNCH_ROUND)).await;
-    let theirs = Half::of(&answer, allow_private);
+    let theirs = Half::of(&answer, scope);
     let key = SessionKey::combine(&key, &answer.key);
     Ok(start(Side::Initiator, method, mine, theirs, exchange.session, key, round_trip, history))
 }
@@ -225,7 +226,7 @@ async fn follow<R: Rounds>(
     history: &History,
     exchange: &mut Exchange<'_>,
     fresh: bool,
-    allow_private: bool,
+    scope: Scope,
 ) -> Result<Start, End> {
     let offer = loop {
         match exchange.receive().await? {
@@ -247,7 +248,7 @@ async fn follow<R: Rounds>(
     };
     let round_trip = answered.elapsed();
     tokio::time::sleep(delay.min(limits::PUNCH_ROUND)).await;
-    let theirs = Half::of(&offer, allow_private);
+    let theirs = Half::of(&offer, scope);
     let key = SessionKey::combine(&offer.key, &key);
     Ok(start(Side::Responder, method, mine, theirs, exchange.session, key, round_trip, history))
 }
