@@ -36,14 +36,39 @@ fn options(port: &Arc<UdpPort>, role: Role) -> IceOptions {
     }
 }
 
-/// Runs both sides, with something that reads their ports.
+/// Runs both sides, with something that reads their ports. The one that is done first goes on answering.
 async fn both(one: IceOptions, other: IceOptions) -> (Result<IcePath>, Result<IcePath>) {
     let (mut here, mut there) = MemorySignal::pair();
     for options in [&one, &other] {
         let port = Arc::clone(&options.ports[0].port);
         tokio::spawn(async move { port.pump().await });
     }
-    tokio::join!(connect(one, &mut here), connect(other, &mut there))
+    let (first, second) = (connect(one, &mut here), connect(other, &mut there));
+    tokio::pin!(first, second);
+    tokio::select! {
+        path = &mut first => beside(path, second).await,
+        path = &mut second => {
+            let (path, other) = beside(path, first).await;
+            (other, path)
+        }
+    }
+}
+
+/// Waits for the other side while the path that is there is polled, as its user does.
+async fn beside(
+    path: Result<IcePath>,
+    other: impl Future<Output = Result<IcePath>>,
+) -> (Result<IcePath>, Result<IcePath>) {
+    match path {
+        Ok(mut path) => {
+            let other = tokio::select! {
+                other = other => other,
+                received = path.receive() => panic!("neither data nor an end: {received:?}"),
+            };
+            (Ok(path), other)
+        }
+        Err(error) => (Err(error), other.await),
+    }
 }
 
 #[tokio::test]

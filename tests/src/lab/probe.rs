@@ -26,6 +26,10 @@ const STRAGGLER: Duration = Duration::from_millis(60);
 /// Sockets whose external ports show the allocation.
 const SAMPLES: usize = 12;
 
+/// Gaps in a sequence of so many samples, and how wide they may be, in steps.
+const MAX_GAPS: usize = 2;
+const MAX_GAP: i32 = 4;
+
 /// Random ports out of 64 K practically never fit into a block of this size.
 const LARGEST_BLOCK: u16 = 2048;
 
@@ -161,10 +165,7 @@ fn pattern(pairs: &[(u16, u16)]) -> PortAllocation {
         return PortAllocation::Preserving;
     }
     let outside: Vec<u16> = pairs.iter().map(|(_, outside)| *outside).collect();
-    let step = i32::from(outside[1]) - i32::from(outside[0]);
-    if outside.windows(2).all(|pair| i32::from(pair[1]) - i32::from(pair[0]) == step)
-        && let Ok(step) = i16::try_from(step)
-    {
+    if let Some(step) = step(&outside) {
         return PortAllocation::Sequential { step };
     }
     let lowest = *outside.iter().min().expect("several samples");
@@ -177,6 +178,16 @@ fn pattern(pairs: &[(u16, u16)]) -> PortAllocation {
         return PortAllocation::Block { first: lowest / size * size, size };
     }
     PortAllocation::Random
+}
+
+/// The step of a sequence. A request that was sent again before the router had finished with the first took two ports,
+/// and left one of them unused: a gap is no other rule.
+fn step(ports: &[u16]) -> Option<i16> {
+    let strides: Vec<i32> = ports.windows(2).map(|pair| i32::from(pair[1]) - i32::from(pair[0])).collect();
+    let step = strides.iter().copied().min_by_key(|stride| stride.abs()).filter(|step| *step != 0)?;
+    let gaps = strides.iter().filter(|stride| **stride != step).count();
+    let multiples = strides.iter().all(|stride| stride % step == 0 && (1..=MAX_GAP).contains(&(stride / step)));
+    (multiples && gaps <= MAX_GAPS).then(|| i16::try_from(step).ok())?
 }
 
 /// One socket sends to the public endpoint of another.

@@ -231,25 +231,38 @@ impl Shared {
             turn: if with_relay { self.config.turn.clone() } else { None },
             timeout,
         };
-        let path = connect(options, signal).await?;
+        let mut path = connect(options, signal).await?;
         let relayed = path.local_kind == CandidateKind::Relayed || path.remote_kind == CandidateKind::Relayed;
         let controlling = role == Role::Controlling;
         let (carrier, to) = (path.carrier.clone(), path.to);
-        // From here on QUIC keeps the pair alive.
-        drop(path);
-        let path = match carrier {
+        let adopted = match carrier {
             Carrier::Relay(relay) => {
                 let failed = |cause| Error::io("a path over a relay", cause);
-                let bridge = Bridge::over(relay, to).await.map_err(failed)?;
+                let bridge = Bridge::over(relay, path).await.map_err(failed)?;
                 let path = Path::Relayed { port: Arc::clone(&bridge.port), remote: bridge.remote };
                 let stop = self.stop.clone();
                 self.tasks.spawn(async move { stop.run_until_cancelled_owned(bridge.run()).await });
-                path
+                self.fabric.adopt(path, peer, controlling).await
             }
-            Carrier::Port(port) if relayed => Path::Relayed { port, remote: to },
-            Carrier::Port(port) => Path::Udp { port, remote: to },
+            Carrier::Port(port) => {
+                let adopting = self.fabric.adopt(
+                    if relayed { Path::Relayed { port, remote: to } } else { Path::Udp { port, remote: to } },
+                    peer,
+                    controlling,
+                );
+                // The peer may still need answers to conclude. Once there is a link, QUIC keeps the pair alive.
+                let answering = async {
+                    let ended = path.receive().await;
+                    tracing::debug!(?ended, "ICE ended before its path became a link");
+                    std::future::pending().await
+                };
+                tokio::select! {
+                    adopted = adopting => adopted,
+                    never = answering => never,
+                }
+            }
         };
-        let link = self.fabric.adopt(path, peer, controlling).await?;
+        let link = adopted?;
         Ok(Way { link, relayed })
     }
 
