@@ -362,3 +362,12 @@ pub const WRITE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 pub const STARVATION_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 /// Peers whose part one download reports: far more than a person reads, and a bound against invented peers.
 pub const MAX_PEER_RECORDS: usize = 4 * MAX_CANDIDATES_PER_DOWNLOAD;
+
+// --- announcements ---
+
+/// Largest signed announcement: 16 addresses of ordinary length; small enough for one record of any network.
+pub const MAX_ANNOUNCEMENT_BYTES: usize = 2048;
+/// Longest time an announcement is believed, whatever it says itself: what Kademlia gives provider records.
+pub const MAX_ANNOUNCEMENT_TTL: Duration = Duration::from_secs(48 * 3600);
+/// How wrong the clocks of two machines may be together before they disagree about what has expired.
+pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(15 * 60);

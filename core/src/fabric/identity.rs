@@ -1,13 +1,56 @@
-//! The node's key: made, given, or kept in a file. Not here: what is signed with it.
+//! The node's key: made, given, or kept in a file; signatures with it. Not here: what is signed.
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 
-use libp2p::identity::Keypair;
+use libp2p::identity::{Keypair, PublicKey};
 
-use super::Identity;
+use super::{Identity, address};
 use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::ids::PeerId;
+
+/// Signs with the node's key. Clones share it.
+#[derive(Clone)]
+pub struct Signer(Keypair);
+
+impl Signer {
+    /// For this key.
+    pub(super) fn new(key: Keypair) -> Self {
+        Self(key)
+    }
+
+    /// For the key of an identity. Blocks on the disk.
+    pub fn load(identity: &Identity) -> Result<Self> {
+        load(identity).map(|(key, _)| Self(key))
+    }
+
+    /// Whose signatures they are.
+    pub fn peer(&self) -> PeerId {
+        address::peer_text(&self.0.public().to_peer_id())
+    }
+
+    /// The Ed25519 signature (RFC 8032), 64 bytes.
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>> {
+        self.0.sign(message).map_err(|cause| Error::with_source(ErrorKind::Internal, "sign with the node's key", cause))
+    }
+}
+
+impl fmt::Debug for Signer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Signer({})", self.peer())
+    }
+}
+
+/// Whether the peer has signed the message. Its id has to contain its public key, as the ids of Ed25519 keys do.
+pub fn verify(peer: &PeerId, message: &[u8], signature: &[u8]) -> bool {
+    let Ok(peer) = address::peer_id(peer) else { return false };
+    let multihash: &libp2p::multihash::Multihash<64> = peer.as_ref();
+    // Code 0: the "hash" is the encoded key itself.
+    let key = (multihash.code() == 0).then(|| PublicKey::try_decode_protobuf(multihash.digest()).ok()).flatten();
+    key.is_some_and(|key| key.verify(message, signature))
+}
 
 /// The key, and a warning when a damaged key file had to be set aside. Blocks on the disk.
 pub fn load(identity: &Identity) -> Result<(Keypair, Option<String>)> {
@@ -106,6 +149,23 @@ mod tests {
             assert_eq!(fs::metadata(&path).expect("exists").permissions().mode() & 0o777, 0o600);
         }
         assert_eq!(fs::read_dir(directory.path()).expect("listed").count(), 1, "the draft is gone");
+    }
+
+    #[test]
+    fn a_signature_is_of_its_key_and_message() {
+        let sign = |secret: [u8; 32]| {
+            let (key, _) = load(&Identity::Secret(secret)).expect("a key");
+            let signer = Signer::new(key);
+            (signer.peer(), signer.sign(b"message").expect("signed"))
+        };
+        let ((one, signature), (other, _)) = (sign([1; 32]), sign([2; 32]));
+        assert_eq!(signature.len(), 64);
+        assert!(verify(&one, b"message", &signature));
+        assert!(!verify(&other, b"message", &signature), "somebody else's");
+        assert!(!verify(&one, b"massage", &signature));
+        assert!(!verify(&one, b"message", &signature[..63]));
+        assert!(!verify(&PeerId::from_text("QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N"), b"message", &signature));
+        assert!(!verify(&PeerId::from_text("nobody"), b"message", &signature));
     }
 
     #[test]

@@ -46,6 +46,7 @@ use driver::Driver;
 use paths::Paths;
 use table::{OpenRequest, Table};
 
+pub use identity::{Signer, verify};
 pub use liveness::{Expectation, Stage};
 pub use paths::Path;
 pub use signal::StreamSignal;
@@ -256,6 +257,7 @@ struct Inner {
     paths: Arc<Paths>,
     local: libp2p::PeerId,
     local_text: PeerId,
+    signer: Signer,
     port: u16,
     tcp: bool,
     quic: bool,
@@ -302,14 +304,21 @@ impl Fabric {
         });
         let local = key.public().to_peer_id();
         let local_text = address::peer_text(&local);
+        let signer = Signer::new(key);
+        let events = weak;
         let inner =
-            Inner { commands, table, paths, local, local_text, port, tcp, quic, ipv6, events: weak, stop, done };
+            Inner { commands, table, paths, local, local_text, signer, port, tcp, quic, ipv6, events, stop, done };
         Ok((Self { inner: Arc::new(inner) }, FabricEvents(receiver)))
     }
 
     /// Our own id.
     pub fn local_peer(&self) -> PeerId {
         self.inner.local_text.clone()
+    }
+
+    /// Signs with our key.
+    pub fn signer(&self) -> Signer {
+        self.inner.signer.clone()
     }
 
     /// The port number in use, the same for TCP and QUIC.
