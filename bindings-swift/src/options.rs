@@ -43,6 +43,26 @@ pub struct LightNodeOptions {
     /// Find peers on the local network by multicast DNS. Default true.
     #[uniffi(default = None)]
     pub local_enabled: Option<bool>,
+    /// Find peers in the distributed hash table. Default true.
+    #[uniffi(default = None)]
+    pub dht_enabled: Option<bool>,
+    /// The hash table to take part in: `public` (libp2p and IPFS) or `private` (nodes of this library). Default: public
+    /// without bootstrap nodes, private with them or when `local_only` is set.
+    #[uniffi(default = None)]
+    pub dht_network: Option<String>,
+    /// Nodes (`host:port` or multiaddrs) by which this one joins the hash table. Default empty: the well-known ones of
+    /// the public table.
+    #[uniffi(default = [])]
+    pub bootstrap_nodes: Vec<String>,
+    /// Hear from connected peers of others that have the same content. Default true.
+    #[uniffi(default = None)]
+    pub pex_enabled: Option<bool>,
+    /// Find peers through Gun relays. Default true; it does nothing without `gun_peers`.
+    #[uniffi(default = None)]
+    pub gun_enabled: Option<bool>,
+    /// Gun relays (`https://host/gun`, `ws://host:port/gun`). Default none.
+    #[uniffi(default = [])]
+    pub gun_peers: Vec<String>,
     /// Contact nothing but the local network and addresses given by the user. Default false.
     #[uniffi(default = None)]
     pub local_only: Option<bool>,
@@ -55,6 +75,9 @@ pub struct LightNodeOptions {
     /// Keep state in `persistence_dir`. Default false; setting the directory is enough.
     #[uniffi(default = None)]
     pub enable_persistence: Option<bool>,
+    /// How much this node remembers of others: `light`, `standard` or `super`. Default `light`.
+    #[uniffi(default = None)]
+    pub node_type: Option<String>,
     /// Connections held at once. Default 1000, range 1 to 100000.
     #[uniffi(default = None)]
     pub max_connections: Option<u32>,
@@ -200,6 +223,13 @@ impl LightNodeOptions {
         set(&mut node.enable_tcp, self.enable_tcp);
         set(&mut node.enable_udp, self.enable_udp);
         set(&mut node.local_enabled, self.local_enabled);
+        set(&mut node.dht_enabled, self.dht_enabled);
+        node.dht_network = self.dht_network;
+        node.bootstrap_nodes = self.bootstrap_nodes;
+        set(&mut node.pex_enabled, self.pex_enabled);
+        set(&mut node.gun_enabled, self.gun_enabled);
+        node.gun_peers = self.gun_peers;
+        node.node_type = self.node_type;
         set(&mut node.local_only, self.local_only);
         set(&mut node.interfaces, self.interfaces);
         node.persistence_dir = self.persistence_dir.map(Into::into);
@@ -304,6 +334,13 @@ mod tests {
             enable_tcp: Some(false),
             enable_udp: Some(true),
             local_enabled: Some(false),
+            dht_enabled: Some(false),
+            dht_network: Some("private".into()),
+            bootstrap_nodes: vec!["127.0.0.1:1".into()],
+            pex_enabled: Some(false),
+            gun_enabled: Some(false),
+            gun_peers: vec!["ws://127.0.0.1:8765/gun".into()],
+            node_type: Some("standard".into()),
             local_only: Some(false),
             interfaces: Some(vec!["en0".into()]),
             persistence_dir: Some("state".into()),
@@ -333,6 +370,17 @@ mod tests {
             enable_tcp: false,
             enable_udp: true,
             local_enabled: false,
+            dht_enabled: false,
+            dht_network: Some("private".into()),
+            bootstrap_nodes: vec!["127.0.0.1:1".into()],
+            is_shard_host: false,
+            shard_prefixes: Vec::new(),
+            num_shard_prefixes: 3,
+            shard_prefix_length: 2,
+            pex_enabled: false,
+            gun_enabled: false,
+            gun_peers: vec!["ws://127.0.0.1:8765/gun".into()],
+            node_type: Some("standard".into()),
             local_only: false,
             interfaces: vec!["en0".into()],
             persistence_dir: Some("state".into()),

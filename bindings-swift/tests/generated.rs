@@ -79,6 +79,7 @@ fn records_have_the_options_of_cores_tables() {
     let kotlin = committed("kotlin/src/main/kotlin/org/dignetwork/dignat/dig_nat.kt");
     // What makes no sense for a node that never uploads.
     let uploads = ["upload_limit", "peer_upload_limit", "relay_server", "light_node", "share_while_downloading"];
+    let serving = ["is_shard_host", "shard_prefixes", "num_shard_prefixes", "shard_prefix_length"];
     let sets: &[(&str, &[&str])] = &[
         ("LightNodeOptions", &["NodeOptions", "ClientOptions"]),
         ("DownloadOptions", &["DownloadOptions"]),
@@ -92,7 +93,7 @@ fn records_have_the_options_of_cores_tables() {
             .iter()
             .flat_map(|table| manifest["options"][table].as_array().expect("a table"))
             .map(|option| option["name"].as_str().expect("a name"))
-            .filter(|name| !uploads.contains(name))
+            .filter(|name| !uploads.contains(name) && !serving.contains(name))
             .map(camel)
             .collect();
         let fields = |text: &str, start: &str, end: &str, prefix: &str| -> Vec<String> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use dig_nat_core::ErrorKind;
 use dig_nat_core::base::events::Event;
 use dig_nat_core::base::ids::{ContentKey, PeerId};
+use dig_nat_core::discovery::candidate::Priority;
 use dig_nat_core::discovery::local::{LocalConfig, LocalDiscovery};
 use dig_nat_core::discovery::manager::{DiscoveryConfig, PeerDiscovery};
 use dig_nat_core::discovery::source::{Candidate, Source, SourceKind};
@@ -154,7 +155,7 @@ async fn managers_find_each_other_and_report_it() {
     });
     let host = PeerDiscovery::new(DiscoveryConfig::default());
     // Announced before the source exists: handed on when it comes.
-    host.announce(&key("managed")).await;
+    host.announce(&key("managed"), Priority::High).await;
     assert!(host.start_local(config("FFFhost", 9001)).await);
     assert!(seeker.start_local(config("FFFseeker", 9002)).await);
     let found = seeker.find(&key("managed"), 1, DEADLINE).await;
@@ -272,7 +273,7 @@ async fn sources_are_merged_ranked_and_ended() {
     assert_eq!(discovery.find(&key("ranked"), 10, DEADLINE).await[0].label(), "B");
     assert_eq!(discovery.find(&key("ranked"), 2, DEADLINE).await.len(), 2);
 
-    discovery.announce(&key("ranked")).await;
+    discovery.announce(&key("ranked"), Priority::High).await;
     discovery.withdraw(&key("ranked")).await;
     discovery.stop().await;
     discovery.stop().await;

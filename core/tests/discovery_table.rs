@@ -6,7 +6,7 @@ use dig_nat_core::base::limits;
 use dig_nat_core::base::random::Jitter;
 use dig_nat_core::base::time::Time;
 use dig_nat_core::discovery::candidate::{Candidate, SourceKind};
-use dig_nat_core::discovery::table::PeerTable;
+use dig_nat_core::discovery::table::{Bounds, PeerTable};
 use proptest::prelude::*;
 
 fn key(text: &str) -> ContentKey {
@@ -16,6 +16,10 @@ fn key(text: &str) -> ContentKey {
 fn peer(id: &str, addresses: &[&str], source: SourceKind) -> Candidate {
     let id = (!id.is_empty()).then(|| PeerId::from_text(id));
     Candidate::new(id, addresses.iter().map(ToString::to_string).collect(), source)
+}
+
+fn bounds(peers: usize, peers_per_key: usize) -> Bounds {
+    Bounds { peers, keys: 1000, peers_per_key }
 }
 
 fn at(seconds: u64) -> Time {
@@ -28,7 +32,7 @@ fn labels(found: &[Candidate]) -> Vec<&str> {
 
 #[test]
 fn records_of_one_peer_become_one() {
-    let mut table = PeerTable::new(10, 10);
+    let mut table = PeerTable::new(bounds(10, 10));
     assert!(table.insert(at(0), &peer("A", &["a:1"], SourceKind::Pex), Some(&key("k"))));
     assert!(!table.insert(at(1), &peer("A", &["a:1"], SourceKind::Pex), Some(&key("k"))), "nothing new");
     assert!(table.insert(at(2), &peer("A", &["a:2"], SourceKind::Local), Some(&key("k"))), "a new address");
@@ -44,7 +48,7 @@ fn records_of_one_peer_become_one() {
 
 #[test]
 fn peers_without_a_key_may_have_everything() {
-    let mut table = PeerTable::new(10, 10);
+    let mut table = PeerTable::new(bounds(10, 10));
     table.insert(at(0), &peer("", &["m:1"], SourceKind::Manual), None);
     table.insert(at(0), &peer("B", &["b:1"], SourceKind::Local), Some(&key("k")));
     assert_eq!(labels(&table.lookup(&key("k"))), ["m:1", "B"]);
@@ -53,7 +57,7 @@ fn peers_without_a_key_may_have_everything() {
 
 #[test]
 fn what_worked_comes_first_and_what_failed_last() {
-    let mut table = PeerTable::new(10, 10);
+    let mut table = PeerTable::new(bounds(10, 10));
     for (id, source) in [("A", SourceKind::Manual), ("B", SourceKind::Pex), ("C", SourceKind::Local)] {
         table.insert(at(0), &peer(id, &[&format!("{id}:1"), &format!("{id}:2")], source), Some(&key("k")));
     }
@@ -72,7 +76,7 @@ fn what_worked_comes_first_and_what_failed_last() {
 
 #[test]
 fn a_bare_address_takes_the_id_it_turns_out_to_have() {
-    let mut table = PeerTable::new(10, 10);
+    let mut table = PeerTable::new(bounds(10, 10));
     table.insert(at(0), &peer("", &["m:1"], SourceKind::Manual), Some(&key("k")));
     table.record_success(at(1), &PeerId::from_text("M"), Some("m:1"));
     let found = table.lookup(&key("k"));
@@ -85,7 +89,7 @@ fn a_bare_address_takes_the_id_it_turns_out_to_have() {
 
 #[test]
 fn a_flood_forgets_strangers_and_keeps_what_matters() {
-    let mut table = PeerTable::new(20, 10);
+    let mut table = PeerTable::new(bounds(20, 10));
     table.insert(at(0), &peer("", &["m:1"], SourceKind::Manual), Some(&key("k")));
     table.insert(at(0), &peer("W", &["w:1"], SourceKind::Pex), Some(&key("k")));
     table.record_success(at(0), &PeerId::from_text("W"), None);
@@ -101,7 +105,7 @@ fn a_flood_forgets_strangers_and_keeps_what_matters() {
 
 #[test]
 fn absurd_confidence_is_corrected() {
-    let mut table = PeerTable::new(10, 10);
+    let mut table = PeerTable::new(bounds(10, 10));
     for (id, confidence) in [("A", f64::NAN), ("B", f64::INFINITY), ("C", -1.0)] {
         table.insert(at(0), &Candidate { confidence, ..peer(id, &["a:1"], SourceKind::Pex) }, Some(&key("k")));
     }
@@ -131,7 +135,7 @@ proptest! {
     ) {
         let mut shuffled: Vec<_> = inserts.iter().enumerate().collect();
         Jitter::from_seed(seed).shuffle(&mut shuffled);
-        let (mut first, mut second) = (PeerTable::new(1000, 1000), PeerTable::new(1000, 1000));
+        let (mut first, mut second) = (PeerTable::new(bounds(1000, 1000)), PeerTable::new(bounds(1000, 1000)));
         for (index, (candidate, key)) in inserts.iter().enumerate() {
             first.insert(at(index as u64), candidate, key.as_ref());
         }
@@ -151,7 +155,7 @@ proptest! {
         max in 1_usize..8,
         per_key in 1_usize..6,
     ) {
-        let mut table = PeerTable::new(max, per_key);
+        let mut table = PeerTable::new(bounds(max, per_key));
         for (index, (candidate, key)) in inserts.iter().enumerate() {
             table.insert(at(index as u64), candidate, key.as_ref());
             prop_assert!(table.len() <= max);
@@ -168,4 +172,39 @@ proptest! {
             prop_assert_eq!(names.len(), peers.len());
         }
     }
+}
+
+#[test]
+fn keys_are_bounded_and_the_oldest_goes() {
+    let mut table = PeerTable::new(Bounds { peers: 100, keys: 3, peers_per_key: 10 });
+    table.insert(at(0), &peer("everything", &[], SourceKind::Manual), None);
+    for number in 0..5 {
+        table.insert(at(number), &peer("p", &["192.0.2.1:1"], SourceKind::Dht), Some(&key(&format!("k{number}"))));
+    }
+    for number in 0..5 {
+        let found = table.lookup(&key(&format!("k{number}")));
+        let expected: &[&str] = if number < 2 { &["everything"] } else { &["everything", "p"] };
+        let mut found = labels(&found);
+        found.sort_unstable();
+        assert_eq!(found, expected, "k{number}");
+    }
+}
+
+#[test]
+fn what_is_exported_is_known_again() {
+    let mut table = PeerTable::new(bounds(100, 10));
+    table.insert(at(1), &peer("a", &["192.0.2.1:1", "192.0.2.2:2"], SourceKind::Dht), Some(&key("one")));
+    table.insert(at(2), &peer("a", &[], SourceKind::Gun), Some(&key("two")));
+    table.insert(at(3), &peer("b", &["192.0.2.3:3"], SourceKind::Pex), Some(&key("one")));
+    table.insert(at(4), &peer("", &["192.0.2.4:4"], SourceKind::Manual), None);
+    table.record_success(at(5), &PeerId::from_text("b"), Some("192.0.2.3:3"));
+    let mut again = PeerTable::new(bounds(100, 10));
+    for known in table.export() {
+        again.import(&known);
+    }
+    for name in ["one", "two", "other"] {
+        assert_eq!(again.lookup(&key(name)), table.lookup(&key(name)), "{name}");
+    }
+    assert_eq!(labels(&again.lookup(&key("one")))[0], "b", "what worked comes first");
+    assert_eq!(again.export(), table.export());
 }

@@ -43,6 +43,35 @@ pub struct DigNatNodeOptions {
     pub enable_udp: DigNatSwitch,
     /// Find peers and be found on the local network by multicast DNS. Default on.
     pub local_enabled: DigNatSwitch,
+    /// Find peers and be found in the distributed hash table. Default on.
+    pub dht_enabled: DigNatSwitch,
+    /// The hash table to take part in: "public" (libp2p and IPFS) or "private" (nodes of this library). Default NULL:
+    /// public without bootstrap nodes, private with them or when local_only is on.
+    pub dht_network: *const c_char,
+    /// Nodes ("host:port" or multiaddrs) by which this one joins the hash table. Default NULL: the well-known ones of the
+    /// public table.
+    pub bootstrap_nodes: *const *const c_char,
+    /// How many bootstrap nodes.
+    pub bootstrap_nodes_count: usize,
+    /// Keep the part of the hash table that shard_prefixes names, and tell others so. Default off.
+    pub is_shard_host: DigNatSwitch,
+    /// Beginnings of hashes (hex digits) whose peers this node remembers for others; ranges as "00-3f". Default NULL: on
+    /// a shard host random ones, elsewhere none.
+    pub shard_prefixes: *const *const c_char,
+    /// How many prefixes.
+    pub shard_prefixes_count: usize,
+    /// Random prefixes of a shard host that names none. Default 3, range 1 to 256.
+    pub num_shard_prefixes: u32,
+    /// Hex digits of random prefixes. Default 2, range 1 to 8.
+    pub shard_prefix_length: u32,
+    /// Tell connected peers of others that have the same content, and hear it from them. Default on.
+    pub pex_enabled: DigNatSwitch,
+    /// Find peers and be found through Gun relays. Default on; it does nothing without gun_peers.
+    pub gun_enabled: DigNatSwitch,
+    /// Gun relays ("https://host/gun", "ws://host:port/gun"). Default NULL: none.
+    pub gun_peers: *const *const c_char,
+    /// How many Gun relays.
+    pub gun_peers_count: usize,
     /// Contact nothing but the local network and addresses given by the user. Default off, or on when the environment
     /// variable DIG_NAT_LOCAL_ONLY is 1.
     pub local_only: DigNatSwitch,
@@ -55,6 +84,9 @@ pub struct DigNatNodeOptions {
     pub persistence_dir: *const c_char,
     /// Keep state in persistence_dir ("./.dig-nat-tools" when unset). Default off.
     pub enable_persistence: DigNatSwitch,
+    /// How much this node remembers of others: "light", "standard" or "super". Default NULL: light for a client, else
+    /// standard.
+    pub node_type: *const c_char,
     /// Connections held at once. Default 1000, range 1 to 100000.
     pub max_connections: u32,
     /// Upload limit of the whole node in bytes per second. Default 0: none.
@@ -295,6 +327,17 @@ pub(crate) unsafe fn node(options: *const DigNatNodeOptions) -> Result<NodeOptio
         switch(&mut node.enable_tcp, c.enable_tcp, "enable_tcp")?;
         switch(&mut node.enable_udp, c.enable_udp, "enable_udp")?;
         switch(&mut node.local_enabled, c.local_enabled, "local_enabled")?;
+        switch(&mut node.dht_enabled, c.dht_enabled, "dht_enabled")?;
+        node.dht_network = argument::optional_text(c.dht_network, "dht_network")?.map(str::to_owned);
+        node.bootstrap_nodes = argument::texts(c.bootstrap_nodes, c.bootstrap_nodes_count, "bootstrap_nodes")?;
+        switch(&mut node.is_shard_host, c.is_shard_host, "is_shard_host")?;
+        node.shard_prefixes = argument::texts(c.shard_prefixes, c.shard_prefixes_count, "shard_prefixes")?;
+        number(&mut node.num_shard_prefixes, c.num_shard_prefixes);
+        number(&mut node.shard_prefix_length, c.shard_prefix_length);
+        switch(&mut node.pex_enabled, c.pex_enabled, "pex_enabled")?;
+        switch(&mut node.gun_enabled, c.gun_enabled, "gun_enabled")?;
+        node.gun_peers = argument::texts(c.gun_peers, c.gun_peers_count, "gun_peers")?;
+        node.node_type = argument::optional_text(c.node_type, "node_type")?.map(str::to_owned);
         switch(&mut node.local_only, c.local_only, "local_only")?;
         if c.interfaces_count > 0 {
             node.interfaces = argument::texts(c.interfaces, c.interfaces_count, "interfaces")?;

@@ -10,11 +10,11 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::ids::PeerId;
 use crate::base::options::{ConnectOptions, FromJson};
 use crate::discovery::candidate::host_and_port;
+use crate::discovery::trust::{near, source_of};
 use crate::fabric::ladder::Wish;
 use crate::fabric::{Link, peer_of};
 use crate::nat::ladder::Source;
 use crate::nat::method::{Method, Transport, parse_preference};
-use crate::nat::policy::{self, Refusal};
 use crate::nat::report::AttemptLog;
 use crate::wire::message;
 
@@ -104,25 +104,23 @@ pub(super) async fn reach(running: &Running, target: &str, options: &ConnectOpti
     }
     let named = options.addresses.iter().chain(&rest).map(|text| (text.clone(), Source::User));
     let known = fabric.known_addresses(&peer).into_iter().map(|text| {
-        let source = source_of(&text);
+        let source = near(&text);
         (text, source)
     });
+    let heard = running.engine.discovery.known_peer(&peer);
+    let heard = heard.into_iter().flat_map(|found| {
+        let told_by = found.source;
+        found.addresses.into_iter().map(move |text| {
+            let source = source_of(told_by, &text);
+            (text, source)
+        })
+    });
     let wish = Wish {
-        addresses: named.chain(known).collect(),
+        addresses: named.chain(known).chain(heard).collect(),
         preferred: (!preferred.is_empty()).then_some(preferred),
         remember: options.save_to_registry,
     };
     let reached = running.reachability.connector().connect(&peer, wish, timeout).await?;
     let traversal = Traversal::new(&reached.link, reached.method, begun, reached.log);
     Ok((reached.link, traversal))
-}
-
-/// Addresses inside our own network are known from local discovery or the user; nobody else's word brings them here.
-fn source_of(address: &str) -> Source {
-    let ip = host_and_port(address).and_then(|(host, _)| host.parse().ok());
-    match ip.map(policy::judge) {
-        Some(Err(Refusal::Loopback)) => Source::SameMachine,
-        Some(Err(Refusal::Private | Refusal::SharedNat | Refusal::LinkLocal)) => Source::LocalNetwork,
-        _ => Source::Told,
-    }
 }

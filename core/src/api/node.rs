@@ -16,7 +16,9 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::events::{ErrorRecord, Event};
 use crate::base::ids::{ContentKey, PeerId};
 use crate::base::limits;
+use crate::base::node_type::NodeType;
 use crate::base::options::{ClientOptions, ConnectOptions, FindOptions, FromJson, HostOptions, NodeOptions};
+use crate::discovery::candidate::Priority;
 use crate::discovery::local::LocalConfig;
 use crate::discovery::manager::{DiscoveryConfig, EventSink, PeerDiscovery};
 use crate::discovery::source::{Candidate, SourceKind};
@@ -176,9 +178,12 @@ impl Node {
         let sink = self.sink();
         let discovery = PeerDiscovery::new(DiscoveryConfig {
             own_id: Some(fabric.local_peer()),
+            bounds: self.node_type()?.into(),
+            local_only: options.local_only,
+            file: options.state_dir().map(|dir| dir.join("peers.json")),
             on_event: Some(Arc::clone(&sink)),
-            ..DiscoveryConfig::default()
         });
+        discovery.restore().await;
         if options.local_enabled {
             let config = LocalConfig {
                 peer_id: fabric.local_peer(),
@@ -218,6 +223,7 @@ impl Node {
         };
         let engine = Engine {
             fabric: fabric.clone(),
+            connector: reachability.connector().clone(),
             discovery: discovery.clone(),
             library: Arc::clone(&inner.library),
             server,
@@ -228,7 +234,7 @@ impl Node {
             continuous: inner.continuous.subscribe(),
         };
         for key in inner.library.keys() {
-            discovery.announce(&key).await;
+            discovery.announce(&key, Priority::High).await;
         }
         let running = Running { engine, stop, tracker, inbound, reachability };
         *inner.running.write().unwrap_or_else(PoisonError::into_inner) = Some(running.clone());
@@ -291,6 +297,14 @@ impl Node {
         fresh
     }
 
+    fn node_type(&self) -> Result<NodeType> {
+        match (&self.inner.node.node_type, self.inner.role) {
+            (Some(kind), _) => kind.parse(),
+            (None, Role::Client) => Ok(NodeType::Light),
+            (None, Role::Host | Role::Manager) => Ok(NodeType::Standard),
+        }
+    }
+
     /// What led to which peer before: kept with the node's other files, or only in memory.
     async fn registry(&self) -> Result<ConnectionRegistry> {
         let Some(dir) = self.inner.node.state_dir() else { return Ok(ConnectionRegistry::in_memory()) };
@@ -339,7 +353,7 @@ impl Node {
             running.engine.discovery.add_manual(candidate.clone(), key.as_ref());
         }
         let mut manual = lock(&self.inner.manual);
-        if manual.len() >= limits::MAX_KNOWN_PEERS {
+        if manual.len() >= limits::MAX_MANUAL_PEERS {
             manual.remove(0);
         }
         manual.push((candidate, key));

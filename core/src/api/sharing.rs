@@ -15,6 +15,7 @@ use crate::base::events::Event;
 use crate::base::ids::{ContentKey, FileHash};
 use crate::base::limits;
 use crate::base::options::{AddFileOptions, FromJson};
+use crate::discovery::candidate::Priority;
 use crate::store::directory::{self, HashProgress};
 use crate::store::hash_cache::HashCache;
 use crate::transfer::driver::callback;
@@ -121,7 +122,7 @@ impl Node {
     async fn announce(&self, key: ContentKey) {
         // Before the start there is nobody to tell; starting announces everything.
         if let Some(running) = self.running() {
-            running.engine.discovery.announce(&key).await;
+            running.engine.discovery.announce(&key, Priority::High).await;
         }
     }
 
@@ -166,7 +167,7 @@ impl Node {
                 {
                     // Announced in the background, because this call also serves synchronous callers.
                     runtime.spawn(running.tracker.track_future(async move {
-                        running.engine.discovery.announce(&ContentKey::Id(id)).await;
+                        running.engine.discovery.announce(&ContentKey::Id(id), Priority::High).await;
                     }));
                 }
                 Ok(())

@@ -253,18 +253,28 @@ pub const QUIC_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
 // --- discovery ---
 
-/// Peers known to a discovery manager of standard node type.
-pub const MAX_KNOWN_PEERS: usize = 1000;
-/// Peers kept per content key, standard node type.
-pub const MAX_PEERS_PER_KEY: usize = 50;
+/// Nodes by which a hash table is joined: more than a handful only costs time at the start.
+pub const MAX_BOOTSTRAP_NODES: usize = 64;
+/// Prefixes of one shard host: all of two hex digits.
+pub const MAX_SHARD_PREFIXES: usize = 256;
+/// Gun relays one node talks to: each gets everything.
+pub const MAX_GUN_RELAYS: usize = 8;
+/// Peers the user may name before the node starts.
+pub const MAX_MANUAL_PEERS: usize = 1000;
+/// Largest file of known peers: 10 000 peers of a super node with their addresses and keys.
+pub const MAX_PEERS_FILE_BYTES: u64 = 64 * 1024 * 1024;
+/// How often known peers are written to disk: what a crash loses is found again in seconds.
+pub const PEERS_SAVE_INTERVAL: Duration = Duration::from_secs(300);
+/// Known peers that were not heard of for so long are not read back: most addresses have changed by then.
+pub const KNOWN_PEER_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Content keys searched for in the background at once, whatever the node type: each is a search at every source.
+pub const MAX_WATCHED_KEYS: usize = 1000;
 /// Discovered peers waiting to be taken by one search.
 pub const DISCOVERY_QUEUE: usize = 64;
 /// Default time a one-shot search takes.
 pub const FIND_TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest multicast DNS packet sent or accepted (RFC 6762 section 17).
 pub const MAX_MDNS_PACKET_BYTES: usize = 9000;
-/// Content keys a discovery table remembers peers for; the least recently seen is forgotten first.
-pub const MAX_DISCOVERY_KEYS: usize = 4096;
 /// Keys a local query asks for at once: 20 questions of 60 bytes leave room for known answers in one Ethernet frame.
 pub const MAX_MDNS_QUESTIONS: usize = 20;
 /// Pointer records in one answer or known-answer packet: each takes about 80 bytes, the host's own records 300.

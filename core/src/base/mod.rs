@@ -5,6 +5,7 @@ pub mod error;
 pub mod events;
 pub mod ids;
 pub mod limits;
+pub mod node_type;
 pub mod options;
 pub mod random;
 pub mod time;

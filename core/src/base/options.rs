@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::error::{Error, Result};
 use super::limits;
+use super::node_type::NodeType;
 
 /// One option as listed in the manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,6 +152,30 @@ options! {
         enable_udp: bool = true, "enableUDP" | "enable_udp";
         /// Find peers and be found on the local network by multicast DNS. Default true.
         local_enabled: bool = true, "localEnabled" | "enableLocal" | "local_enabled";
+        /// Find peers and be found in the distributed hash table. Default true.
+        dht_enabled: bool = true, "dhtEnabled" | "enableDHT" | "enableDht" | "dht_enabled";
+        /// The hash table to take part in: `public`, the one of libp2p and IPFS, or `private`, that of nodes of this
+        /// library which know each other by `bootstrapNodes`. Default: `public` without bootstrap nodes and `private` with
+        /// them or when `localOnly` is set.
+        dht_network: Option<String> = None, "dhtNetwork" | "dht_network";
+        /// Nodes (`host:port` or multiaddrs) by which this one joins the hash table. Default empty: the well-known ones of
+        /// the public table.
+        bootstrap_nodes: Vec<String> = Vec::new(), "bootstrapNodes" | "bootstrap_nodes";
+        /// Keep the part of the hash table that `shardPrefixes` names, and tell others so. Default false.
+        is_shard_host: bool = false, "isShardHost" | "is_shard_host";
+        /// Beginnings of hashes (hex digits) whose peers this node remembers for others; ranges as `00-3f`. Default empty:
+        /// on a shard host random ones, elsewhere none.
+        shard_prefixes: Vec<String> = Vec::new(), "shardPrefixes" | "shard_prefixes";
+        /// Random prefixes of a shard host that names none. Default 3, range 1 to 256.
+        num_shard_prefixes: u32 = 3, "numShardPrefixes" | "num_shard_prefixes";
+        /// Hex digits of random prefixes. Default 2, range 1 to 8.
+        shard_prefix_length: u32 = 2, "shardPrefixLength" | "shard_prefix_length";
+        /// Tell connected peers of others that have the same content, and hear it from them. Default true.
+        pex_enabled: bool = true, "pexEnabled" | "enablePEX" | "enablePex" | "pex_enabled";
+        /// Find peers and be found through Gun relays. Default true; it does nothing without `gunPeers`.
+        gun_enabled: bool = true, "gunEnabled" | "enableGun" | "gun_enabled";
+        /// Gun relays (`https://host/gun`, `ws://host:port/gun`). Default none.
+        gun_peers: Vec<String> = Vec::new(), "gunPeers" | "gun_peers";
         /// Contact nothing but the local network and addresses given by the user. Default false, or true when the
         /// environment variable `DIG_NAT_LOCAL_ONLY` is `1`.
         local_only: bool = env_switch("DIG_NAT_LOCAL_ONLY"), "localOnly" | "local_only";
@@ -161,6 +186,9 @@ options! {
         persistence_dir: Option<PathBuf> = None, "persistenceDir" | "persistence_dir";
         /// Keep state in `persistenceDir` (`./.dig-nat-tools` when unset). Default false.
         enable_persistence: bool = false, "enablePersistence" | "persistenceEnabled" | "enable_persistence";
+        /// How much this node remembers of others: `light` (100 peers, 50 contents, 20 peers each), `standard` (1000,
+        /// 200, 50) or `super` (10000, 1000, 200). Default: `light` for a client, else `standard`.
+        node_type: Option<String> = None, "nodeType" | "node_type";
         /// Connections held at once. Default 1000, range 1 to 100000.
         max_connections: u32 = limits::MAX_CONNECTIONS, "maxConnections" | "max_connections";
         /// Upload limit of the whole node in bytes per second. Default 0: none.
@@ -309,6 +337,17 @@ impl FromJson for NodeOptions {
         if !self.enable_tcp && !self.enable_udp {
             return Err(Error::invalid("enableTCP", "TCP and UDP cannot both be switched off"));
         }
+        if let Some(kind) = &self.node_type {
+            kind.parse::<NodeType>()?;
+        }
+        if let Some(network) = self.dht_network.as_deref().filter(|network| !matches!(*network, "public" | "private")) {
+            return Err(Error::invalid("dhtNetwork", format_args!("{network:?} is neither public nor private")));
+        }
+        in_range("bootstrapNodes", self.bootstrap_nodes.len(), 0, limits::MAX_BOOTSTRAP_NODES)?;
+        in_range("shardPrefixes", self.shard_prefixes.len(), 0, limits::MAX_SHARD_PREFIXES)?;
+        in_range("numShardPrefixes", self.num_shard_prefixes, 1, limits::MAX_SHARD_PREFIXES as u32)?;
+        in_range("shardPrefixLength", self.shard_prefix_length, 1, 8)?;
+        in_range("gunPeers", self.gun_peers.len(), 0, limits::MAX_GUN_RELAYS)?;
         in_range("portMappingLifetime", self.port_mapping_lifetime_s, 120, 86_400)?;
         in_range("stunServers", self.stun_servers.len(), 0, limits::MAX_STUN_SERVERS)?;
         in_range("relays", self.relays.len(), 0, limits::MAX_RELAYS)?;

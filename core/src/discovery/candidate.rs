@@ -2,7 +2,9 @@
 //! Not here: how candidates are found ([`source`](super::source)) or remembered ([`table`](super::table)).
 
 use std::fmt;
+use std::str::FromStr;
 
+use crate::base::error::{Error, Result};
 use crate::base::ids::PeerId;
 
 /// How a peer became known.
@@ -49,6 +51,60 @@ impl SourceKind {
             Self::Gun | Self::Dht => 0.8,
             Self::Pex => 0.7,
         }
+    }
+}
+
+/// How widely a content is announced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Priority {
+    /// Only on the local network.
+    Low,
+    /// On the local network, in the DHT and to connected peers.
+    Medium,
+    /// Everywhere.
+    #[default]
+    High,
+}
+
+impl Priority {
+    /// The name in options.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+        }
+    }
+
+    /// Whether this way of discovery is told.
+    pub const fn reaches(self, kind: SourceKind) -> bool {
+        match kind {
+            SourceKind::Manual | SourceKind::Local => true,
+            SourceKind::Dht | SourceKind::Pex => !matches!(self, Self::Low),
+            SourceKind::Gun => matches!(self, Self::High),
+        }
+    }
+}
+
+impl FromStr for Priority {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        [Self::Low, Self::Medium, Self::High]
+            .into_iter()
+            .find(|priority| priority.name() == text)
+            .ok_or_else(|| Error::invalid("priority", format_args!("{text:?} is none of low, medium, high")))
+    }
+}
+
+impl FromStr for SourceKind {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.name() == text)
+            .ok_or_else(|| Error::invalid("source", format_args!("{text:?} is no way of discovery")))
     }
 }
 

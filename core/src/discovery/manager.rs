@@ -1,25 +1,29 @@
 //! The driver that joins all sources: one search asks every source, merges and remembers what they find.
-//! Not here: how a source finds peers, or what is done with them.
+//! Not here: how a source finds peers, one search ([`search`](super::search)), or what is done with peers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use futures::stream::{self, SelectAll, StreamExt};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::candidate::host_and_port;
+use super::candidate::{Priority, host_and_port};
+use super::keeping;
 use super::local::{LocalConfig, LocalDiscovery};
-use super::source::{Candidate, Source};
-use super::table::PeerTable;
-use crate::base::error::Error;
+use super::search::{Search, received};
+use super::source::{Candidate, Source, SourceKind};
+use super::table::{Bounds, PeerTable};
+use super::trust;
+use crate::base::error::{Error, ErrorKind};
 use crate::base::events::{ErrorRecord, Event};
 use crate::base::ids::{ContentKey, PeerId};
 use crate::base::limits;
+use crate::base::node_type::NodeType;
 use crate::base::time::Time;
 
 /// Receives [`Event::PeerDiscovered`] and [`Event::Warning`]; called from tasks, must not block.
@@ -30,22 +34,19 @@ pub type EventSink = Arc<dyn Fn(Event) + Send + Sync>;
 pub struct DiscoveryConfig {
     /// This node's id: it is never returned as a candidate.
     pub own_id: Option<PeerId>,
-    /// Peers remembered in all.
-    pub max_peers: usize,
-    /// Peers remembered per content key.
-    pub max_peers_per_key: usize,
+    /// What is remembered. Default: that of a standard node.
+    pub bounds: Bounds,
+    /// Whether what others tell of the local network may be true: nothing else is contacted.
+    pub local_only: bool,
+    /// A file in which known peers are kept over restarts; none: they are forgotten.
+    pub file: Option<PathBuf>,
     /// Where events go; none: nowhere.
     pub on_event: Option<EventSink>,
 }
 
 impl Default for DiscoveryConfig {
     fn default() -> Self {
-        Self {
-            own_id: None,
-            max_peers: limits::MAX_KNOWN_PEERS,
-            max_peers_per_key: limits::MAX_PEERS_PER_KEY,
-            on_event: None,
-        }
+        Self { own_id: None, bounds: NodeType::Standard.into(), local_only: false, file: None, on_event: None }
     }
 }
 
@@ -55,36 +56,58 @@ pub struct PeerDiscovery {
     shared: Arc<Shared>,
 }
 
-struct Shared {
-    config: DiscoveryConfig,
+pub(super) struct Shared {
+    pub(super) config: DiscoveryConfig,
     state: Mutex<State>,
     started: Instant,
-    token: CancellationToken,
+    pub(super) token: CancellationToken,
     tasks: TaskTracker,
 }
 
-struct State {
-    table: PeerTable,
+pub(super) struct State {
+    pub(super) table: PeerTable,
     sources: Vec<Arc<dyn Source>>,
-    announced: BTreeSet<ContentKey>,
+    announced: BTreeMap<ContentKey, Priority>,
+    /// Keys searched for in the background.
+    watched: BTreeMap<ContentKey, Watched>,
     /// Running searches: where manual peers are handed in.
     searches: Vec<(ContentKey, mpsc::Sender<Candidate>)>,
     stopped: bool,
+}
+
+/// A search in the background.
+struct Watched {
+    priority: Priority,
+    since: Instant,
+    end: CancellationToken,
 }
 
 impl PeerDiscovery {
     /// Without sources: only manual peers are found until some are registered.
     pub fn new(config: DiscoveryConfig) -> Self {
         let state = State {
-            table: PeerTable::new(config.max_peers, config.max_peers_per_key),
+            table: PeerTable::new(config.bounds),
             sources: Vec::new(),
-            announced: BTreeSet::new(),
+            announced: BTreeMap::new(),
+            watched: BTreeMap::new(),
             searches: Vec::new(),
             stopped: false,
         };
         let (token, tasks) = (CancellationToken::new(), TaskTracker::new());
         let shared = Shared { config, state: Mutex::new(state), started: Instant::now(), token, tasks };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// Takes up the peers of the configured file, and keeps it up to date until [`stop`](Self::stop). A file that cannot
+    /// be used becomes an [`Event::Warning`]. Does nothing without a file.
+    pub async fn restore(&self) {
+        let Some(path) = self.shared.config.file.clone() else { return };
+        let shared = Arc::clone(&self.shared);
+        let reading = tokio::task::spawn_blocking(move || keeping::read(&shared, &path)).await;
+        let read =
+            reading.unwrap_or_else(|cause| Err(Error::with_source(ErrorKind::Internal, "read known peers", cause)));
+        self.shared.report(read);
+        self.shared.tasks.spawn(keeping::keep(Arc::clone(&self.shared)));
     }
 
     /// Adds a source and announces to it what is announced already. Searches started earlier do not ask it.
@@ -99,10 +122,13 @@ impl PeerDiscovery {
             }
         };
         let Some(announced) = announced else { return source.stop().await };
-        for key in announced {
+        for (key, priority) in announced {
+            if !priority.reaches(source.kind()) {
+                continue;
+            }
             self.shared.report(source.announce(key.clone()).await);
             // Withdrawn meanwhile, when the source did not have it yet.
-            if !self.shared.lock().announced.contains(&key) {
+            if !self.shared.lock().announced.contains_key(&key) {
                 self.shared.report(source.withdraw(key).await);
             }
         }
@@ -139,13 +165,7 @@ impl PeerDiscovery {
             (state.table.lookup(key), state.sources.clone())
         };
         let streams = sources.iter().map(|source| received(source.search(key.clone())));
-        let search = Search {
-            shared: self.shared.clone(),
-            key: key.clone(),
-            out: sender,
-            seen: BTreeMap::new(),
-            manual: manual_receiver,
-        };
+        let search = Search::new(Arc::clone(&self.shared), key.clone(), sender, manual_receiver);
         self.shared.tasks.spawn(search.run(known, streams.collect()));
         receiver
     }
@@ -173,22 +193,65 @@ impl PeerDiscovery {
         ranked
     }
 
-    /// Makes this node findable under the key at every source. A source that fails is reported as a warning event.
-    pub async fn announce(&self, key: &ContentKey) {
+    /// Searches for the key in the background until it is no longer watched: finds become events and are known when
+    /// somebody asks. Beyond the node's number of keys, the key of lowest priority that was watched longest gives way;
+    /// false when that is this one.
+    pub fn watch(&self, key: &ContentKey, priority: Priority) -> bool {
+        let end = self.shared.token.child_token();
+        {
+            let mut state = self.shared.lock();
+            if state.stopped {
+                return false;
+            }
+            if let Some(watched) = state.watched.get_mut(key) {
+                watched.priority = priority;
+                return true;
+            }
+            if state.watched.len() >= self.shared.config.bounds.keys.min(limits::MAX_WATCHED_KEYS) {
+                let rank = |watched: &Watched| (watched.priority, watched.since);
+                let least = state.watched.iter().min_by_key(|(_, watched)| rank(watched));
+                match least.map(|(key, watched)| (key.clone(), watched.priority)) {
+                    Some((least, its)) if its <= priority => state.unwatch(&least),
+                    _ => return false,
+                };
+            }
+            state.watched.insert(key.clone(), Watched { priority, since: Instant::now(), end: end.clone() });
+        }
+        let mut search = self.search(key);
+        self.shared.tasks.spawn(async move {
+            // The search itself remembers and reports.
+            let reading = async { while search.recv().await.is_some() {} };
+            end.run_until_cancelled(reading).await;
+        });
+        true
+    }
+
+    /// Ends a search in the background. Whether there was one.
+    pub fn unwatch(&self, key: &ContentKey) -> bool {
+        self.shared.lock().unwatch(key)
+    }
+
+    /// Makes this node findable under the key at the sources that the priority reaches; a later call may change the
+    /// priority. A source that fails is reported as a warning event.
+    pub async fn announce(&self, key: &ContentKey, priority: Priority) {
         let sources = {
             let mut state = self.shared.lock();
             if state.stopped {
                 return;
             }
-            if state.announced.len() >= limits::MAX_SHARED_FILES && !state.announced.contains(key) {
+            if state.announced.len() >= limits::MAX_SHARED_FILES && !state.announced.contains_key(key) {
                 drop(state);
                 let problem = format!("announce {key}: more than {} keys", limits::MAX_SHARED_FILES);
-                return self.shared.report(Err(Error::new(crate::ErrorKind::LimitReached, problem)));
+                return self.shared.report(Err(Error::new(ErrorKind::LimitReached, problem)));
             }
-            state.announced.insert(key.clone());
+            state.announced.insert(key.clone(), priority);
             state.sources.clone()
         };
-        for result in join_all(sources.iter().map(|source| source.announce(key.clone()))).await {
+        let telling = sources.iter().map(|source| {
+            let key = key.clone();
+            if priority.reaches(source.kind()) { source.announce(key) } else { source.withdraw(key) }
+        });
+        for result in join_all(telling).await {
             self.shared.report(result);
         }
     }
@@ -244,6 +307,21 @@ impl PeerDiscovery {
         self.shared.lock().table.record_unreachable(now, address);
     }
 
+    /// Everything known of one peer.
+    pub fn known_peer(&self, peer: &PeerId) -> Option<Candidate> {
+        self.shared.lock().table.peer(peer)
+    }
+
+    /// The peers known for a key, best first; nobody is asked.
+    pub fn known_for(&self, key: &ContentKey) -> Vec<Candidate> {
+        self.shared.lock().table.lookup(key)
+    }
+
+    /// The sources of a kind.
+    pub fn sources_of(&self, kind: SourceKind) -> Vec<Arc<dyn Source>> {
+        self.shared.lock().sources.iter().filter(|source| source.kind() == kind).cloned().collect()
+    }
+
     /// Every known peer, best first.
     pub fn known_peers(&self) -> Vec<Candidate> {
         self.shared.lock().table.peers()
@@ -261,17 +339,39 @@ impl PeerDiscovery {
         self.shared.tasks.close();
         join_all(sources.iter().map(|source| source.stop())).await;
         self.shared.tasks.wait().await;
+        let shared = Arc::clone(&self.shared);
+        if self.shared.config.file.is_some()
+            && let Ok(written) = tokio::task::spawn_blocking(move || keeping::write(&shared)).await
+        {
+            self.shared.report(written);
+        }
         // Only now, so that a cancelled call can be repeated.
         self.shared.lock().sources.clear();
     }
 }
 
+impl State {
+    fn unwatch(&mut self, key: &ContentKey) -> bool {
+        let watched = self.watched.remove(key);
+        watched.inspect(|watched| watched.end.cancel()).is_some()
+    }
+}
+
 impl Shared {
-    fn now(&self) -> Time {
-        Time::ZERO + self.started.elapsed()
+    /// A candidate with those of its addresses that this source may name; `None` when that leaves nothing.
+    pub(super) fn admit(&self, candidate: &Candidate) -> Option<Candidate> {
+        let mut admitted = candidate.clone();
+        let local_only = self.config.local_only;
+        admitted.addresses.retain(|address| trust::may_name(candidate.source, address, local_only));
+        (admitted.id.is_some() || !admitted.addresses.is_empty()).then_some(admitted)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn now(&self) -> Time {
+        // Begins late enough that peers of earlier runs have been heard of after the beginning of time.
+        Time::ZERO + limits::KNOWN_PEER_AGE + self.started.elapsed()
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing under the lock can be left half done in a way that matters more than going on.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -282,14 +382,14 @@ impl Shared {
         }
     }
 
-    fn report(&self, result: crate::Result<()>) {
+    pub(super) fn report(&self, result: crate::Result<()>) {
         if let Err(error) = result {
             tracing::warn!(error = %error.full_message(), "discovery");
             self.event(Event::Warning { error: ErrorRecord::from(&error) });
         }
     }
 
-    fn discovered(&self, candidate: &Candidate, key: &ContentKey) {
+    pub(super) fn discovered(&self, candidate: &Candidate, key: &ContentKey) {
         let best = candidate.addresses.iter().find_map(|address| host_and_port(address));
         let (address, port) = best.unwrap_or_default();
         self.event(Event::PeerDiscovered {
@@ -301,83 +401,4 @@ impl Shared {
             key: key.to_string(),
         });
     }
-}
-
-/// One running search.
-struct Search {
-    shared: Arc<Shared>,
-    key: ContentKey,
-    out: mpsc::Sender<Candidate>,
-    /// Addresses handed on per peer, to tell news from repetition.
-    seen: BTreeMap<String, BTreeSet<String>>,
-    manual: mpsc::Receiver<Candidate>,
-}
-
-impl Search {
-    async fn run(mut self, known: Vec<Candidate>, mut found: SelectAll<stream::BoxStream<'static, Candidate>>) {
-        let token = self.shared.token.clone();
-        let out = self.out.clone();
-        let work = async {
-            for candidate in known {
-                self.hand_on(candidate).await;
-            }
-            loop {
-                let (candidate, manual) = tokio::select! {
-                    candidate = found.next() => match candidate {
-                        Some(candidate) => (candidate, false),
-                        None => break,
-                    },
-                    Some(candidate) = self.manual.recv() => (candidate, true),
-                };
-                for candidate in self.merge(&candidate, manual) {
-                    self.hand_on(candidate).await;
-                }
-            }
-        };
-        // Dropping `work` drops the sources' receivers, which ends their searches.
-        tokio::select! {
-            () = work => {}
-            () = out.closed() => {}
-            () = token.cancelled() => {}
-        }
-    }
-
-    /// Remembers a find; returns everything known of the peers it names.
-    fn merge(&self, candidate: &Candidate, manual: bool) -> Vec<Candidate> {
-        if candidate.id.is_some() && candidate.id == self.shared.config.own_id {
-            return Vec::new();
-        }
-        let now = self.shared.now();
-        let mut state = self.shared.lock();
-        // Manual peers are in the table already, under the key they were given for.
-        let new = !manual && state.table.insert(now, candidate, Some(&self.key));
-        let mut merged = state.table.merged(candidate);
-        drop(state);
-        if new {
-            self.shared.discovered(candidate, &self.key);
-        }
-        if merged.is_empty() {
-            merged.push(candidate.clone());
-        }
-        merged
-    }
-
-    async fn hand_on(&mut self, candidate: Candidate) {
-        if self.seen.len() >= limits::MAX_CANDIDATES_PER_DOWNLOAD && !self.seen.contains_key(candidate.label()) {
-            // Repeating a peer is harmless; remembering without end is not.
-            self.seen.clear();
-        }
-        let seen = self.seen.entry(candidate.label().to_owned()).or_default();
-        let new = seen.is_empty() || candidate.addresses.iter().any(|address| !seen.contains(address));
-        if new {
-            *seen = candidate.addresses.iter().cloned().collect();
-            // A closed receiver ends the search one level up.
-            let _ = self.out.send(candidate).await;
-        }
-    }
-}
-
-fn received(receiver: mpsc::Receiver<Candidate>) -> stream::BoxStream<'static, Candidate> {
-    stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|candidate| (candidate, receiver)) })
-        .boxed()
 }

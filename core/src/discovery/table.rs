@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::ids::{ContentKey, FileHash, PeerId};
 use crate::base::limits;
+use crate::base::node_type::NodeType;
 use crate::base::time::Time;
 
 use super::candidate::{Candidate, SourceKind};
@@ -16,13 +17,42 @@ use super::candidate::{Candidate, SourceKind};
 /// Known peers and who may have which key.
 #[derive(Debug)]
 pub struct PeerTable {
-    max_peers: usize,
-    max_peers_per_key: usize,
+    bounds: Bounds,
     records: BTreeMap<Name, Record>,
     /// Which peers have an address, for joining bare addresses with peers.
     owners: BTreeMap<String, BTreeSet<PeerId>>,
     /// `None` holds those that may have everything. The time is when a peer was last seen to have the key.
     keys: BTreeMap<Option<FileHash>, BTreeMap<Name, Time>>,
+}
+
+/// What a table holds at most, each at least 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Peers and bare addresses in all.
+    pub peers: usize,
+    /// Keys for which peers are remembered.
+    pub keys: usize,
+    /// Peers remembered per key.
+    pub peers_per_key: usize,
+}
+
+impl From<NodeType> for Bounds {
+    fn from(kind: NodeType) -> Self {
+        Self { peers: kind.max_peers(), keys: kind.max_keys(), peers_per_key: kind.max_peers_per_key() }
+    }
+}
+
+/// What a table knows of one peer, to be kept over a restart.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Known {
+    /// Who and where.
+    pub candidate: Candidate,
+    /// Whether a connection to it worked.
+    pub worked: bool,
+    /// When it was last heard of.
+    pub seen: Time,
+    /// What it may have; `None` stands for everything.
+    pub keys: Vec<Option<FileHash>>,
 }
 
 /// What a record is stored under.
@@ -57,11 +87,11 @@ struct Address {
 }
 
 impl PeerTable {
-    /// An empty table. `max_peers` bounds peers in all, `max_peers_per_key` those remembered per key (at least 1 each).
-    pub fn new(max_peers: usize, max_peers_per_key: usize) -> Self {
+    /// An empty table.
+    pub fn new(bounds: Bounds) -> Self {
+        let Bounds { peers, keys, peers_per_key } = bounds;
         Self {
-            max_peers: max_peers.max(1),
-            max_peers_per_key: max_peers_per_key.max(1),
+            bounds: Bounds { peers: peers.max(1), keys: keys.max(1), peers_per_key: peers_per_key.max(1) },
             records: BTreeMap::new(),
             owners: BTreeMap::new(),
             keys: BTreeMap::new(),
@@ -72,7 +102,10 @@ impl PeerTable {
     /// an id counts as one peer per address. True if this told the table anything new: a peer, an address, or that
     /// it has the key.
     pub fn insert(&mut self, now: Time, candidate: &Candidate, key: Option<&ContentKey>) -> bool {
-        let key = key.map(ContentKey::lookup_key);
+        self.add(now, candidate, key.map(ContentKey::lookup_key))
+    }
+
+    fn add(&mut self, now: Time, candidate: &Candidate, key: Option<FileHash>) -> bool {
         let mut new = false;
         for name in names(candidate) {
             new |= self.merge(now, &name, candidate);
@@ -96,6 +129,45 @@ impl PeerTable {
     /// Every known peer, best first.
     pub fn peers(&self) -> Vec<Candidate> {
         self.view(self.records.keys())
+    }
+
+    /// Everything it knows, for keeping it over a restart.
+    pub fn export(&self) -> Vec<Known> {
+        let mut keys: BTreeMap<&Name, Vec<Option<FileHash>>> = BTreeMap::new();
+        for (key, members) in &self.keys {
+            members.keys().for_each(|name| keys.entry(name).or_default().push(*key));
+        }
+        let known = |(name, record): (&Name, &Record)| {
+            let id = match name {
+                Name::Id(id) => Some(id.clone()),
+                Name::Address(_) => None,
+            };
+            let (addresses, source, confidence) = (record.ranked_addresses(), record.source, record.confidence);
+            Known {
+                candidate: Candidate { id, addresses, source, confidence },
+                worked: record.standing == Standing::Worked,
+                seen: record.seen,
+                keys: keys.remove(name).unwrap_or_default(),
+            }
+        };
+        self.records.iter().map(known).collect()
+    }
+
+    /// Takes back what was exported.
+    pub fn import(&mut self, known: &Known) {
+        for key in &known.keys {
+            self.add(known.seen, &known.candidate, *key);
+        }
+        if known.worked
+            && let Some(id) = &known.candidate.id
+        {
+            self.record_success(known.seen, id, None);
+        }
+    }
+
+    /// One peer by its id.
+    pub fn peer(&self, id: &PeerId) -> Option<Candidate> {
+        self.view([Name::Id(id.clone())].iter()).pop()
     }
 
     /// What the table knows about the peers a candidate names, best first; empty if they were forgotten.
@@ -208,7 +280,7 @@ impl PeerTable {
     /// Forgets the least useful: what failed first, then what was not seen for longest.
     fn forget_surplus(&mut self, key: Option<FileHash>) {
         if let Some(members) = self.keys.get_mut(&key) {
-            while members.len() > self.max_peers_per_key {
+            while members.len() > self.bounds.peers_per_key {
                 let worst = members.iter().min_by(|left, right| {
                     let rank = |(name, seen): &(&Name, &Time)| (self.records.get(*name).map(Record::worth), **seen);
                     rank(left).cmp(&rank(right)).then_with(|| right.0.cmp(left.0))
@@ -217,7 +289,7 @@ impl PeerTable {
                 members.remove(&worst);
             }
         }
-        while self.records.len() > self.max_peers {
+        while self.records.len() > self.bounds.peers {
             let worst = self.records.iter().min_by(|left, right| {
                 let rank = |record: &Record| (record.worth(), record.seen);
                 rank(left.1).cmp(&rank(right.1)).then_with(|| right.0.cmp(left.0))
@@ -225,7 +297,7 @@ impl PeerTable {
             let Some(worst) = worst.map(|(name, _)| name.clone()) else { break };
             self.forget(&worst);
         }
-        while self.keys.len() > limits::MAX_DISCOVERY_KEYS {
+        while self.keys.len() - usize::from(self.keys.contains_key(&None)) > self.bounds.keys {
             // `None`, the peers that may have everything, are never the ones to go.
             let keys = self.keys.iter().filter(|(key, _)| key.is_some());
             let Some(oldest) = keys.min_by_key(|(_, members)| members.values().max().copied()).map(|(key, _)| *key)

@@ -63,7 +63,7 @@ pub enum Refusal {
     Benchmark,
     /// Not given to anybody.
     Reserved,
-    /// Our own address, or one the caller excluded, such as the router's.
+    /// Our own address, or one the caller excluded, such as the router's, on a stranger's word.
     Excluded,
 }
 
@@ -123,7 +123,7 @@ impl Policy {
         }
         let scoped = matches!(address, SocketAddr::V6(v6) if v6.scope_id() != 0);
         let ip = address.ip().to_canonical();
-        if self.excluded.iter().any(|excluded| excluded.to_canonical() == ip) && origin != Origin::User {
+        if self.excluded.iter().any(|excluded| excluded.to_canonical() == ip) && origin == Origin::Remote {
             return Err(Refusal::Excluded);
         }
         let Err(refusal) = judge(ip) else { return Ok(()) };

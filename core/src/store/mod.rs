@@ -10,6 +10,7 @@ pub mod part_file;
 pub mod positional;
 pub mod shared_file;
 pub mod space;
+pub mod state_file;
 
 pub use directory::HashProgress;
 pub use hash_cache::HashCache;

@@ -23,6 +23,8 @@ fn null_and_initialised_options_are_cores_defaults() {
 #[test]
 fn every_field_arrives() {
     let interface = c"lo".as_ptr();
+    let prefix = c"0f".as_ptr();
+    let gun = c"ws://127.0.0.1:8765/gun".as_ptr();
     let server = c"127.0.0.1:3478".as_ptr();
     let relay = c"/ip4/127.0.0.1/tcp/1/p2p/x".as_ptr();
     let turn =
@@ -34,11 +36,25 @@ fn every_field_arrives() {
         enable_tcp: DIG_NAT_SWITCH_OFF,
         enable_udp: DIG_NAT_SWITCH_ON,
         local_enabled: DIG_NAT_SWITCH_OFF,
+        dht_enabled: DIG_NAT_SWITCH_OFF,
+        dht_network: c"private".as_ptr(),
+        bootstrap_nodes: &raw const server,
+        bootstrap_nodes_count: 1,
+        is_shard_host: DIG_NAT_SWITCH_ON,
+        shard_prefixes: &raw const prefix,
+        shard_prefixes_count: 1,
+        num_shard_prefixes: 7,
+        shard_prefix_length: 8,
+        pex_enabled: DIG_NAT_SWITCH_OFF,
+        gun_enabled: DIG_NAT_SWITCH_OFF,
+        gun_peers: &raw const gun,
+        gun_peers_count: 1,
         local_only: DIG_NAT_SWITCH_OFF,
         interfaces: &raw const interface,
         interfaces_count: 1,
         persistence_dir: c"state".as_ptr(),
         enable_persistence: DIG_NAT_SWITCH_ON,
+        node_type: c"super".as_ptr(),
         max_connections: 2,
         upload_limit: 3,
         download_limit: 4,
@@ -62,10 +78,21 @@ fn every_field_arrives() {
         enable_tcp: false,
         enable_udp: true,
         local_enabled: false,
+        dht_enabled: false,
+        dht_network: Some("private".into()),
+        bootstrap_nodes: vec!["127.0.0.1:3478".into()],
+        is_shard_host: true,
+        shard_prefixes: vec!["0f".into()],
+        num_shard_prefixes: 7,
+        shard_prefix_length: 8,
+        pex_enabled: false,
+        gun_enabled: false,
+        gun_peers: vec!["ws://127.0.0.1:8765/gun".into()],
         local_only: false,
         interfaces: vec!["lo".into()],
         persistence_dir: Some("state".into()),
         enable_persistence: true,
+        node_type: Some("super".into()),
         max_connections: 2,
         upload_limit: 3,
         download_limit: 4,

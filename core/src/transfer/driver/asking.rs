@@ -6,7 +6,6 @@ use tokio::task::JoinSet;
 use super::candidates::{Candidates, next_candidate};
 use super::frames::{self, FromServer, read_from_server};
 use super::order::{Engine, Order};
-use super::source::reach;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::ids::ContentKey;
 use crate::base::limits;
@@ -49,7 +48,7 @@ pub async fn ask(engine: &Engine, order: &Order) -> Result<Info> {
 }
 
 async fn ask_one(engine: Engine, candidate: Candidate, key: ContentKey, timeout: std::time::Duration) -> Result<Info> {
-    let link = reach(&engine.fabric, &candidate, timeout).await?;
+    let link = engine.reacher().reach(&candidate, timeout).await?;
     let mut stream = engine.fabric.open(&link, PROTOCOL).await?;
     let mut hello = BytesMut::new();
     ClientFrame::Hello { key: key.clone(), serves: false }.encode(&mut hello);

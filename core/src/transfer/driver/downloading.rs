@@ -336,7 +336,7 @@ impl Run {
             link,
             key: self.order.key.clone(),
             serves: self.order.share && self.engine.server.is_some(),
-            fabric: self.engine.fabric.clone(),
+            reacher: self.engine.reacher(),
             node_limiter: Arc::clone(&self.engine.limiter),
             download_limiter: Arc::clone(&self.download_limiter),
             events: self.events_in.clone(),

@@ -13,6 +13,7 @@ pub mod library;
 pub mod limiter;
 mod moving;
 pub mod order;
+pub mod reaching;
 pub mod serving;
 mod source;
 mod storing;

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::library::Library;
 use super::limiter::Limiter;
+use super::reaching::Reacher;
 use super::serving::Server;
 use super::workers::Workers;
 use crate::base::events::Progress;
@@ -18,6 +19,7 @@ use crate::base::ids::ContentKey;
 use crate::content::description::Description;
 use crate::discovery::manager::{EventSink, PeerDiscovery};
 use crate::fabric::Fabric;
+use crate::fabric::ladder::Connector;
 use crate::net::clock::Clock;
 
 /// Called with the state of a download: first and last state always, at most 20 times a second in between, in order,
@@ -29,6 +31,8 @@ pub type ProgressFn = Arc<dyn Fn(&Progress) + Send + Sync>;
 pub struct Engine {
     /// Links to peers.
     pub fabric: Fabric,
+    /// Ways to peers.
+    pub connector: Connector,
     /// Finds peers.
     pub discovery: PeerDiscovery,
     /// Where running downloads are offered to others.
@@ -45,6 +49,13 @@ pub struct Engine {
     pub events: EventSink,
     /// Whether running downloads keep searching; switchable.
     pub continuous: watch::Receiver<bool>,
+}
+
+impl Engine {
+    /// What reaches candidates.
+    pub fn reacher(&self) -> Reacher {
+        Reacher { fabric: self.fabric.clone(), connector: self.connector.clone() }
+    }
 }
 
 /// What is wanted.

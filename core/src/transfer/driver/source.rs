@@ -10,11 +10,12 @@ use tokio::sync::mpsc;
 
 use super::frames::{self, FromServer, read_from_server};
 use super::limiter::Limiter;
-use crate::base::error::{Error, ErrorKind, Result};
+use super::reaching::Reacher;
+use crate::base::error::{Error, Result};
 use crate::base::ids::ContentKey;
 use crate::base::limits;
 use crate::discovery::source::Candidate;
-use crate::fabric::{Expectation, Fabric, Link, Stream};
+use crate::fabric::{Expectation, Link, Stream};
 use crate::transfer::download::SourceId;
 use crate::wire::transfer::{ClientFrame, PROTOCOL, ServerFrame};
 
@@ -39,7 +40,7 @@ pub(super) struct SourceTask {
     pub(super) link: Option<Link>,
     pub(super) key: ContentKey,
     pub(super) serves: bool,
-    pub(super) fabric: Fabric,
+    pub(super) reacher: Reacher,
     pub(super) node_limiter: Arc<Limiter>,
     pub(super) download_limiter: Arc<Limiter>,
     pub(super) events: mpsc::Sender<(SourceId, SourceEvent)>,
@@ -60,9 +61,9 @@ impl SourceTask {
     async fn open(&self) -> Result<Stream> {
         let link = match &self.link {
             Some(link) => link.clone(),
-            None => reach(&self.fabric, &self.candidate, self.timeout).await?,
+            None => self.reacher.reach(&self.candidate, self.timeout).await?,
         };
-        self.fabric.open(&link, PROTOCOL).await
+        self.reacher.fabric.open(&link, PROTOCOL).await
     }
 
     async fn carry(&self, stream: Stream) -> Result<()> {
@@ -116,20 +117,4 @@ impl SourceTask {
             result = writing => result,
         }
     }
-}
-
-/// A link to a candidate: an existing one, or a new one over its addresses.
-pub(super) async fn reach(fabric: &Fabric, candidate: &Candidate, timeout: Duration) -> Result<Link> {
-    if let Some(peer) = &candidate.id {
-        fabric.add_addresses(peer, &candidate.addresses);
-        return fabric.connect(peer).await;
-    }
-    let mut failure = None;
-    for address in &candidate.addresses {
-        match fabric.dial(address, timeout).await {
-            Ok(link) => return Ok(link),
-            Err(error) => failure = Some(error),
-        }
-    }
-    Err(failure.unwrap_or_else(|| Error::new(ErrorKind::PeerUnreachable, "a peer without any address")))
 }

@@ -10,6 +10,7 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::ids::ContentKey;
 use crate::base::limits;
 use crate::content::description::Description;
+use crate::discovery::candidate::Priority;
 use crate::store::names;
 use crate::store::part_file::PartFile;
 use crate::transfer::download::{Input, SourceId};
@@ -38,7 +39,7 @@ impl Run {
             self.entry = Some(entry);
             if self.announced.is_none() {
                 let key = ContentKey::Hash(hash);
-                self.engine.discovery.announce(&key).await;
+                self.engine.discovery.announce(&key, Priority::High).await;
                 self.announced = Some(key);
             }
         }
