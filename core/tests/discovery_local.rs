@@ -8,7 +8,7 @@ use std::time::Duration;
 use dig_nat_core::ErrorKind;
 use dig_nat_core::base::events::Event;
 use dig_nat_core::base::ids::{ContentKey, PeerId};
-use dig_nat_core::discovery::candidate::Priority;
+use dig_nat_core::base::priority::Priority;
 use dig_nat_core::discovery::local::{LocalConfig, LocalDiscovery};
 use dig_nat_core::discovery::manager::{DiscoveryConfig, PeerDiscovery};
 use dig_nat_core::discovery::source::{Candidate, Source, SourceKind};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use dig_nat_core::base::error::Result;
 use dig_nat_core::base::events::Event;
 use dig_nat_core::base::ids::{ContentKey, PeerId};
-use dig_nat_core::discovery::candidate::Priority;
+use dig_nat_core::base::priority::Priority;
 use dig_nat_core::discovery::manager::{DiscoveryConfig, PeerDiscovery};
 use dig_nat_core::discovery::source::{Candidate, Source, SourceKind};
 use dig_nat_core::discovery::table::Bounds;

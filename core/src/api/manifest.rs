@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 
 use crate::base::error::ErrorKind;
 use crate::base::options::{
-    AddFileOptions, ClientOptions, ConnectOptions, DownloadOptions, FindOptions, FromJson, HostOptions, IceOptions,
-    MappingOptions, NatOptions, NodeOptions, PunchOptions, RegistryOptions, SaveConnectionOptions, TurnOptions,
+    AddFileOptions, AnnounceOptions, ClientOptions, ConnectOptions, DownloadOptions, FindOptions, FromJson,
+    HostOptions, IceOptions, KnownPeersOptions, MappingOptions, NatOptions, NodeOptions, PunchOptions, RegistryOptions,
+    SaveConnectionOptions, TurnOptions,
 };
 
 /// Operations that every binding offers, as `object.operation`.
@@ -53,6 +54,22 @@ const OPERATIONS: &[&str] = &[
     "NetworkManager.set_continuous_discovery",
     "NetworkManager.connection_type",
     "NetworkManager.nat_profile",
+    "PeerDiscoveryManager.start",
+    "PeerDiscoveryManager.stop",
+    "PeerDiscoveryManager.port",
+    "PeerDiscoveryManager.peer_id",
+    "PeerDiscoveryManager.addresses",
+    "PeerDiscoveryManager.announce",
+    "PeerDiscoveryManager.withdraw",
+    "PeerDiscoveryManager.watch",
+    "PeerDiscoveryManager.unwatch",
+    "PeerDiscoveryManager.find_peers",
+    "PeerDiscoveryManager.peers",
+    "PeerDiscoveryManager.add_peer",
+    "PeerDiscoveryManager.add_content_mapping",
+    "PeerDiscoveryManager.hash_for_content",
+    "PeerDiscoveryManager.content_for_hash",
+    "PeerDiscoveryManager.subscribe",
     "Connection.send",
     "Connection.receive",
     "Connection.close",
@@ -114,6 +131,8 @@ pub fn manifest() -> Value {
             "IceOptions": set::<IceOptions>(),
             "RegistryOptions": set::<RegistryOptions>(),
             "SaveConnectionOptions": set::<SaveConnectionOptions>(),
+            "AnnounceOptions": set::<AnnounceOptions>(),
+            "KnownPeersOptions": set::<KnownPeersOptions>(),
         },
         "operations": OPERATIONS,
     })

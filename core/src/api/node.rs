@@ -1,7 +1,8 @@
 //! The engine behind host, client and network manager: starts and stops fabric, discovery and transfer of one node.
 //! Not here: sharing ([`sharing`](super::sharing)) and downloads ([`downloads`](super::downloads)).
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +19,7 @@ use crate::base::ids::{ContentKey, PeerId};
 use crate::base::limits;
 use crate::base::node_type::NodeType;
 use crate::base::options::{ClientOptions, ConnectOptions, FindOptions, FromJson, HostOptions, NodeOptions};
-use crate::discovery::candidate::Priority;
+use crate::base::priority::Priority;
 use crate::discovery::local::LocalConfig;
 use crate::discovery::manager::{DiscoveryConfig, EventSink, PeerDiscovery};
 use crate::discovery::source::{Candidate, SourceKind};
@@ -43,6 +44,8 @@ pub(crate) enum Role {
     Host,
     Client,
     Manager,
+    /// Finds and announces only.
+    Discoverer,
 }
 
 /// One node. Clones are the same node.
@@ -63,6 +66,8 @@ pub(super) struct Inner {
     id: OnceLock<String>,
     callback: Mutex<Option<FileCallback>>,
     manual: Mutex<Vec<(Candidate, Option<ContentKey>)>>,
+    /// Announced on demand, besides what the library holds, and by which node.
+    pub(super) announced: Mutex<BTreeMap<ContentKey, (Priority, Weak<Inner>)>>,
     continuous: watch::Sender<bool>,
     running: RwLock<Option<Running>>,
     /// Serialises start and stop. Holds whether the node was stopped, after which it starts only when asked to.
@@ -98,6 +103,7 @@ impl Node {
                 id: OnceLock::new(),
                 callback: Mutex::default(),
                 manual: Mutex::default(),
+                announced: Mutex::default(),
                 continuous,
                 running: RwLock::new(None),
                 lifecycle: tokio::sync::Mutex::new(false),
@@ -219,7 +225,7 @@ impl Node {
         }
         let inbound = match inner.role {
             Role::Manager => Some(Arc::new(tokio::sync::Mutex::new(fabric.accept(message::PROTOCOL)?))),
-            Role::Host | Role::Client => None,
+            Role::Host | Role::Client | Role::Discoverer => None,
         };
         let engine = Engine {
             fabric: fabric.clone(),
@@ -236,8 +242,12 @@ impl Node {
         for key in inner.library.keys() {
             discovery.announce(&key, Priority::High).await;
         }
+        for (key, priority) in self.announced_here() {
+            discovery.announce(&key, priority).await;
+        }
         let running = Running { engine, stop, tracker, inbound, reachability };
         *inner.running.write().unwrap_or_else(PoisonError::into_inner) = Some(running.clone());
+        self.enlist();
         inner.events.send(Event::Started {
             peer_id: fabric.local_peer(),
             port: fabric.port(),
@@ -301,7 +311,7 @@ impl Node {
         match (&self.inner.node.node_type, self.inner.role) {
             (Some(kind), _) => kind.parse(),
             (None, Role::Client) => Ok(NodeType::Light),
-            (None, Role::Host | Role::Manager) => Ok(NodeType::Standard),
+            (None, Role::Host | Role::Manager | Role::Discoverer) => Ok(NodeType::Standard),
         }
     }
 
@@ -460,6 +470,6 @@ fn stopped_meanwhile() -> Error {
     Error::new(ErrorKind::InvalidState, "the node was stopped while it started")
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -15,7 +15,7 @@ use crate::base::events::Event;
 use crate::base::ids::{ContentKey, FileHash};
 use crate::base::limits;
 use crate::base::options::{AddFileOptions, FromJson};
-use crate::discovery::candidate::Priority;
+use crate::base::priority::Priority;
 use crate::store::directory::{self, HashProgress};
 use crate::store::hash_cache::HashCache;
 use crate::transfer::driver::callback;

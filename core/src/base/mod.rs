@@ -7,5 +7,6 @@ pub mod ids;
 pub mod limits;
 pub mod node_type;
 pub mod options;
+pub mod priority;
 pub mod random;
 pub mod time;

@@ -134,9 +134,11 @@ macro_rules! options {
 }
 
 mod connecting;
+mod discovering;
 mod traversal;
 
 pub use connecting::ConnectOptions;
+pub use discovering::{AnnounceOptions, KnownPeersOptions};
 pub use traversal::{IceOptions, PunchOptions, RegistryOptions, SaveConnectionOptions, TurnOptions, TurnServerOption};
 
 options! {

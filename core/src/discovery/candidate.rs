@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use crate::base::error::{Error, Result};
 use crate::base::ids::PeerId;
+use crate::base::priority::Priority;
 
 /// How a peer became known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,6 +38,15 @@ impl SourceKind {
         }
     }
 
+    /// Whether this way of discovery is told of a content of that priority.
+    pub const fn hears(self, priority: Priority) -> bool {
+        match self {
+            Self::Manual | Self::Local => true,
+            Self::Dht | Self::Pex => !matches!(priority, Priority::Low),
+            Self::Gun => matches!(priority, Priority::High),
+        }
+    }
+
     /// Settles equal confidence: the kind listed first wins.
     pub(super) const fn rank(self) -> u8 {
         u8::MAX - self as u8
@@ -51,49 +61,6 @@ impl SourceKind {
             Self::Gun | Self::Dht => 0.8,
             Self::Pex => 0.7,
         }
-    }
-}
-
-/// How widely a content is announced.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Priority {
-    /// Only on the local network.
-    Low,
-    /// On the local network, in the DHT and to connected peers.
-    Medium,
-    /// Everywhere.
-    #[default]
-    High,
-}
-
-impl Priority {
-    /// The name in options.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Low => "low",
-            Self::Medium => "medium",
-            Self::High => "high",
-        }
-    }
-
-    /// Whether this way of discovery is told.
-    pub const fn reaches(self, kind: SourceKind) -> bool {
-        match kind {
-            SourceKind::Manual | SourceKind::Local => true,
-            SourceKind::Dht | SourceKind::Pex => !matches!(self, Self::Low),
-            SourceKind::Gun => matches!(self, Self::High),
-        }
-    }
-}
-
-impl FromStr for Priority {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        [Self::Low, Self::Medium, Self::High]
-            .into_iter()
-            .find(|priority| priority.name() == text)
-            .ok_or_else(|| Error::invalid("priority", format_args!("{text:?} is none of low, medium, high")))
     }
 }
 

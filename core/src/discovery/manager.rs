@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::candidate::{Priority, host_and_port};
+use super::candidate::host_and_port;
 use super::keeping;
 use super::local::{LocalConfig, LocalDiscovery};
 use super::search::{Search, received};
@@ -24,6 +24,7 @@ use crate::base::events::{ErrorRecord, Event};
 use crate::base::ids::{ContentKey, PeerId};
 use crate::base::limits;
 use crate::base::node_type::NodeType;
+use crate::base::priority::Priority;
 use crate::base::time::Time;
 
 /// Receives [`Event::PeerDiscovered`] and [`Event::Warning`]; called from tasks, must not block.
@@ -123,7 +124,7 @@ impl PeerDiscovery {
         };
         let Some(announced) = announced else { return source.stop().await };
         for (key, priority) in announced {
-            if !priority.reaches(source.kind()) {
+            if !source.kind().hears(priority) {
                 continue;
             }
             self.shared.report(source.announce(key.clone()).await);
@@ -249,7 +250,7 @@ impl PeerDiscovery {
         };
         let telling = sources.iter().map(|source| {
             let key = key.clone();
-            if priority.reaches(source.kind()) { source.announce(key) } else { source.withdraw(key) }
+            if source.kind().hears(priority) { source.announce(key) } else { source.withdraw(key) }
         });
         for result in join_all(telling).await {
             self.shared.report(result);

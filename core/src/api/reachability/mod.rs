@@ -1,6 +1,7 @@
 //! What a running node does so that others can reach it: it finds out its NAT, tells others what address it sees them
 //! at, and keeps places at relays. Not here: reaching others (`fabric`), and the protocols (`nat`).
 
+mod announced;
 mod examining;
 mod mapping;
 
@@ -16,12 +17,14 @@ use crate::base::error::{Error, Result};
 use crate::base::events::{ErrorRecord, Event};
 use crate::base::limits;
 use crate::base::options::NodeOptions;
+use crate::discovery::own::Own;
 use crate::fabric::ladder::{Connector, ConnectorConfig};
 use crate::fabric::{Fabric, FabricEvent};
 use crate::nat::profile::NatProfile;
 use crate::nat::registry::driver::ConnectionRegistry;
 use crate::nat::stun::driver::{DetectConfig, serve};
 
+use announced::{Announced, Sources};
 use examining::find_out;
 use mapping::Mapping;
 
@@ -30,6 +33,8 @@ use mapping::Mapping;
 pub(super) struct Reachability {
     profile: watch::Receiver<Option<NatProfile>>,
     connector: Connector,
+    own: Own,
+    reachable: watch::Receiver<bool>,
 }
 
 impl Reachability {
@@ -57,7 +62,7 @@ impl Reachability {
         let config = ConnectorConfig {
             stun_servers: servers.clone(),
             profile: profile.clone(),
-            mappings,
+            mappings: mappings.clone(),
             turn: turn::of_node(options)?,
             registry: registry.clone(),
             ipv6: options.enable_ipv6,
@@ -89,12 +94,28 @@ impl Reachability {
         for relay in &options.relays {
             tracker.spawn(keep_place(relay.clone(), fabric.clone(), events.clone(), stop.clone()));
         }
-        Ok(Self { profile, connector })
+        let mut sources =
+            Sources { fabric: fabric.clone(), profile: profile.clone(), mappings, local_only: options.local_only };
+        let (addresses, reachable) = sources.compose();
+        let ((addresses, told), (reachable, reached)) = (watch::channel(addresses), watch::channel(reachable));
+        tracker.spawn(Announced { addresses, reachable }.keep(sources, stop.clone()));
+        let own = Own::new(fabric.signer(), told);
+        Ok(Self { profile, connector, own, reachable: reached })
     }
 
     /// The NAT in front of this node, once it is known.
     pub(super) fn profile(&self) -> Option<NatProfile> {
         self.profile.borrow().clone()
+    }
+
+    /// What others are told of this node.
+    pub(super) fn own(&self) -> &Own {
+        &self.own
+    }
+
+    /// Whether strangers can connect to this node without help.
+    pub(super) fn reachable(&self) -> watch::Receiver<bool> {
+        self.reachable.clone()
     }
 
     /// Reaches peers by whatever way there is.

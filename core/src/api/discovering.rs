@@ -1,0 +1,282 @@
+//! Finding and announcing without hosting or downloading: the manager over all ways of discovery. Not here: the ways
+//! (`discovery`), and what is done with the peers found.
+
+use std::sync::{Arc, Mutex, Weak};
+
+use serde_json::Value;
+
+use super::events::EventStream;
+use super::node::{Inner, Node, Role, lock};
+use super::records::DiscoveredPeer;
+use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::ids::{ContentKey, FileHash, PeerId};
+use crate::base::limits;
+use crate::base::options::{
+    AnnounceOptions, ClientOptions, FindOptions, FromJson, HostOptions, KnownPeersOptions, NodeOptions, Unknown,
+};
+use crate::base::priority::Priority;
+use crate::discovery::candidate::SourceKind;
+use crate::discovery::manager::PeerDiscovery;
+
+/// The nodes of this process that were started and not dropped.
+static NODES: Mutex<Vec<Weak<Inner>>> = Mutex::new(Vec::new());
+
+/// All ways of discovery behind one object, with an identity and a port of its own. Which ways take part is decided by
+/// the options `dhtEnabled`, `pexEnabled`, `localEnabled` and `gunEnabled`; a manager with only one of them is the
+/// client of that one. Nothing is opened before [`start`](Self::start). Clones are the same manager.
+#[derive(Clone)]
+pub struct PeerDiscoveryManager {
+    node: Node,
+}
+
+impl PeerDiscoveryManager {
+    /// A manager that is not started yet.
+    pub fn new(options: NodeOptions) -> Result<Self> {
+        let node = Node::new(Role::Discoverer, options, HostOptions::default(), ClientOptions::default())?;
+        Ok(Self { node })
+    }
+
+    /// The same from a JSON object of options.
+    pub fn from_json(value: &Value, unknown: Unknown) -> Result<Self> {
+        Self::new(NodeOptions::from_json(value, unknown)?)
+    }
+
+    /// Opens the port and starts all ways. A second call does nothing.
+    pub async fn start(&self) -> Result<()> {
+        self.node.start().await
+    }
+
+    /// Withdraws everything as far as the networks know that, and frees the port. A second call does nothing.
+    pub async fn stop(&self) -> Result<()> {
+        self.node.stop().await
+    }
+
+    /// The bound port, 0 before the start.
+    pub fn port(&self) -> u16 {
+        self.node.port()
+    }
+
+    /// The identity on the network, `None` before the start.
+    pub fn peer_id(&self) -> Option<PeerId> {
+        self.node.peer_id()
+    }
+
+    /// Multiaddrs to reach this node, with its peer id. Empty before the start.
+    pub fn addresses(&self) -> Vec<String> {
+        self.node.addresses()
+    }
+
+    /// Makes a host of this process findable under the key, until [`withdraw`](Self::withdraw) or the end: the one that
+    /// listens on [`port`](AnnounceOptions::port), or this manager itself without a port. Announcements are renewed by
+    /// themselves.
+    ///
+    /// Errors: `InvalidArgument` when nothing of this process listens on the port. Cancel safe.
+    pub async fn announce(&self, key: ContentKey, options: AnnounceOptions) -> Result<()> {
+        options.validate()?;
+        self.node.announce_for(key, &options).await
+    }
+
+    /// Takes an announcement back. Whether there was one.
+    pub async fn withdraw(&self, key: &ContentKey) -> Result<bool> {
+        self.node.withdraw(key).await
+    }
+
+    /// Searches for a key in the background from now on; finds are events, and known when somebody asks. Of too many keys
+    /// those of lowest priority give way; false when that is this one.
+    ///
+    /// Errors: `InvalidState` when it does not run, `InvalidArgument` for another priority than `low`, `medium`, `high`.
+    pub fn watch(&self, key: &ContentKey, priority: &str) -> Result<bool> {
+        let priority: Priority = priority.parse()?;
+        Ok(self.node.discovery()?.watch(key, priority))
+    }
+
+    /// Ends a search in the background. Whether there was one.
+    pub fn unwatch(&self, key: &ContentKey) -> bool {
+        self.node.discovery().is_ok_and(|discovery| discovery.unwatch(key))
+    }
+
+    /// See [`FileClient::find_peers`](super::FileClient::find_peers).
+    pub async fn find_peers(&self, key: ContentKey, options: FindOptions) -> Result<Vec<DiscoveredPeer>> {
+        self.node.find_peers(key, options).await
+    }
+
+    /// The peers known now, best first; nobody is asked. Empty before the start.
+    ///
+    /// Errors: `InvalidArgument` for an unknown source.
+    pub fn peers(&self, options: &KnownPeersOptions) -> Result<Vec<DiscoveredPeer>> {
+        options.validate()?;
+        let Ok(discovery) = self.node.discovery() else { return Ok(Vec::new()) };
+        let known = match &options.key {
+            Some(key) => discovery.known_for(&key.parse()?),
+            None => discovery.known_peers(),
+        };
+        let source: Option<SourceKind> = options.source.as_deref().map(str::parse).transpose()?;
+        let wanted = known.iter().filter(|candidate| source.is_none_or(|source| candidate.source == source));
+        Ok(wanted.map(DiscoveredPeer::from).collect())
+    }
+
+    /// See [`FileClient::add_peer`](super::FileClient::add_peer).
+    pub fn add_peer(&self, peer: &str, key: Option<ContentKey>) -> Result<()> {
+        self.node.add_peer(peer, key)
+    }
+
+    /// Gives a hash a readable id.
+    pub fn add_content_mapping(&self, content_id: &str, hash: FileHash) -> Result<()> {
+        self.node.add_content_mapping(content_id, hash)
+    }
+
+    /// The hash behind a readable id, as far as it is known here.
+    pub fn hash_for_content(&self, content_id: &str) -> Option<FileHash> {
+        self.node.hash_for_content(content_id)
+    }
+
+    /// The readable id of a hash.
+    pub fn content_for_hash(&self, hash: &FileHash) -> Option<String> {
+        self.node.content_for_hash(hash)
+    }
+
+    /// Subscribes to events.
+    pub fn subscribe(&self) -> EventStream {
+        self.node.subscribe()
+    }
+}
+
+impl Node {
+    /// The running discovery.
+    fn discovery(&self) -> Result<PeerDiscovery> {
+        let stopped = || Error::new(ErrorKind::InvalidState, "peer discovery is not running");
+        self.running().map(|running| running.engine.discovery).ok_or_else(stopped)
+    }
+
+    /// Announces under a key as the options say.
+    async fn announce_for(&self, key: ContentKey, options: &AnnounceOptions) -> Result<()> {
+        let priority: Priority = options.priority.parse()?;
+        let running = self.ensure_started().await?;
+        let host = match options.port {
+            0 => self.clone(),
+            port if port == running.engine.fabric.port() => self.clone(),
+            port => Self::on_port(port).ok_or_else(|| {
+                let nobody = "nothing of this process listens there; start a host on it first, or leave it out";
+                Error::invalid("port", format_args!("{port}: {nobody}"))
+            })?,
+        };
+        let mut keys = vec![key.clone()];
+        if let (Some(id), ContentKey::Hash(hash)) = (&options.content_id, &key) {
+            self.add_content_mapping(id, *hash)?;
+            host.add_content_mapping(id, *hash)?;
+            keys.push(ContentKey::Id(id.as_str().into()));
+        }
+        let discovery = host.discovery()?;
+        for key in keys {
+            self.note_announced(&key, priority, &host)?;
+            discovery.announce(&key, priority).await;
+        }
+        Ok(())
+    }
+
+    /// Takes an announcement back, wherever it was made.
+    async fn withdraw(&self, key: &ContentKey) -> Result<bool> {
+        let Some(host) = self.forget_announced(key) else { return Ok(false) };
+        // A host that was stopped meanwhile has withdrawn everything.
+        if let Ok(discovery) = host.discovery() {
+            discovery.withdraw(key).await;
+        }
+        Ok(true)
+    }
+
+    /// Lets others of this process find this node by its port.
+    pub(super) fn enlist(&self) {
+        let mut nodes = lock(&NODES);
+        nodes.retain(|node| node.strong_count() > 0 && !std::ptr::eq(node.as_ptr(), Arc::as_ptr(&self.inner)));
+        nodes.push(Arc::downgrade(&self.inner));
+    }
+
+    /// The node of this process that listens on a port.
+    fn on_port(port: u16) -> Option<Self> {
+        let nodes = lock(&NODES).clone();
+        let mut running = nodes.iter().filter_map(Weak::upgrade).map(|inner| Self { inner });
+        running.find(|node| node.port() == port)
+    }
+
+    /// What this node announces on demand, for the next start.
+    pub(super) fn announced_here(&self) -> Vec<(ContentKey, Priority)> {
+        let announced = lock(&self.inner.announced);
+        let here = |host: &Weak<Inner>| std::ptr::eq(host.as_ptr(), Arc::as_ptr(&self.inner));
+        let here = announced.iter().filter(|(_, (_, host))| here(host));
+        here.map(|(key, (priority, _))| (key.clone(), *priority)).collect()
+    }
+
+    fn note_announced(&self, key: &ContentKey, priority: Priority, host: &Self) -> Result<()> {
+        let mut announced = lock(&self.inner.announced);
+        if announced.len() >= limits::MAX_SHARED_FILES && !announced.contains_key(key) {
+            let full = format!("more than {} contents are announced", limits::MAX_SHARED_FILES);
+            return Err(Error::new(ErrorKind::LimitReached, full));
+        }
+        announced.insert(key.clone(), (priority, Arc::downgrade(&host.inner)));
+        Ok(())
+    }
+
+    fn forget_announced(&self, key: &ContentKey) -> Option<Self> {
+        let (_, host) = lock(&self.inner.announced).remove(key)?;
+        host.upgrade().map(|inner| Self { inner })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::api::FileHost;
+    use crate::base::options::HostOptions;
+
+    fn options() -> NodeOptions {
+        NodeOptions { interfaces: vec!["lo".to_owned()], local_only: true, ..NodeOptions::default() }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_announced_is_found_until_it_is_withdrawn() {
+        let (one, other) =
+            (PeerDiscoveryManager::new(options()).expect("made"), PeerDiscoveryManager::new(options()).expect("made"));
+        let key: ContentKey = "announced".parse().expect("a key");
+        assert_eq!(other.watch(&key, "high").expect_err("not started").kind(), ErrorKind::InvalidState);
+        one.announce(key.clone(), AnnounceOptions::default()).await.expect("starts by itself");
+        let find = FindOptions { max_peers: 1, timeout_ms: 20_000 };
+        let found = other.find_peers(key.clone(), find).await.expect("asked");
+        assert_eq!(found.iter().map(|peer| &*peer.id).collect::<Vec<_>>(), [one.peer_id().expect("runs").as_str()]);
+        let only = |source: &str, key: &str| {
+            let options = KnownPeersOptions { source: Some(source.into()), key: Some(key.into()) };
+            other.peers(&options).expect("a source").len()
+        };
+        assert_eq!((only("local", "announced"), only("dht", "announced"), only("local", "else")), (1, 0, 0));
+        let unknown = KnownPeersOptions { source: Some("rumour".into()), key: None };
+        assert_eq!(other.peers(&unknown).expect_err("no such way").kind(), ErrorKind::InvalidArgument);
+        assert!(one.withdraw(&key).await.expect("withdrawn") && !one.withdraw(&key).await.expect("once"));
+        one.stop().await.expect("stopped");
+        other.stop().await.expect("stopped");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_host_of_this_process_is_announced_by_its_port() {
+        let host = FileHost::new(options(), HostOptions::default()).expect("made");
+        host.start().await.expect("started");
+        let manager = PeerDiscoveryManager::new(options()).expect("made");
+        let key: ContentKey = "of the host".parse().expect("a key");
+        let at = |port| AnnounceOptions { port, ..AnnounceOptions::default() };
+        manager.announce(key.clone(), at(host.port())).await.expect("announced");
+        let seeker = PeerDiscoveryManager::new(options()).expect("made");
+        assert!(seeker.find_peers(key.clone(), FindOptions { max_peers: 1, timeout_ms: 20_000 }).await.is_ok_and(
+            |found| {
+                found.first().is_some_and(|peer| Some(peer.id.as_str()) == host.peer_id().as_ref().map(PeerId::as_str))
+            }
+        ));
+        let port = host.port();
+        host.stop().await.expect("stopped");
+        assert!(manager.withdraw(&key).await.expect("harmless"));
+        let error = manager.announce(key, at(port)).await.expect_err("nobody is there");
+        assert!(error.kind() == ErrorKind::InvalidArgument && error.to_string().contains(&port.to_string()), "{error}");
+        for node in [manager, seeker] {
+            tokio::time::timeout(Duration::from_secs(20), node.stop()).await.expect("in time").expect("stopped");
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Options of announcing and of asking who is known. Not here: what they do (`api::discovering`).
+
+use serde::{Deserialize, Serialize};
+
+use super::{FromJson, OptionInfo, in_range};
+use crate::base::error::Result;
+use crate::base::limits;
+use crate::base::priority::Priority;
+
+options! {
+    /// Options of announcing a content.
+    AnnounceOptions {
+        /// Port of the host in this process that has the content. Default 0: whoever is asked to announce.
+        port: u16 = 0, "port";
+        /// Readable id under which it is announced too. Default none.
+        content_id: Option<String> = None, "contentId" | "content_id";
+        /// `high`: everywhere, `medium`: local network, hash table and connected peers, `low`: only the local network.
+        /// Default `high`.
+        priority: String = "high".to_owned(), "priority" | "announceLevel";
+    }
+
+    /// Options of asking who is known.
+    KnownPeersOptions {
+        /// Only peers that may have this hash or content id. Default none: all.
+        key: Option<String> = None, "infoHash" | "key";
+        /// Only peers found in this way: `manual`, `local`, `gun`, `dht` or `pex`. Default none: all.
+        source: Option<String> = None, "source";
+    }
+}
+
+impl FromJson for AnnounceOptions {
+    const TABLE: &'static [OptionInfo] = Self::OPTIONS;
+
+    fn validate(&self) -> Result<()> {
+        self.priority.parse::<Priority>()?;
+        match &self.content_id {
+            Some(id) => in_range("contentId", id.len(), 1, limits::MAX_CONTENT_ID_BYTES),
+            None => Ok(()),
+        }
+    }
+}
+
+impl FromJson for KnownPeersOptions {
+    const TABLE: &'static [OptionInfo] = Self::OPTIONS;
+
+    fn validate(&self) -> Result<()> {
+        in_range("infoHash", self.key.as_deref().map_or(1, str::len), 1, limits::MAX_CONTENT_ID_BYTES)
+    }
+}
