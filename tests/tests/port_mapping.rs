@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use dig_nat_core::ErrorKind;
 use dig_nat_core::nat::mapping::reach::Reach;
 use dig_nat_core::nat::mapping::{
-    self, DeleteRequest, Event, Failure, MapperConfig, MappingInfo, MappingRequest, MappingState, Method, Methods,
-    PortMapper, Protocol,
+    self, DeleteRequest, Event, Failure, Family, MapperConfig, MappingInfo, MappingRequest, MappingState, Method,
+    Methods, PortMapper, Protocol,
 };
-use router::{GATEWAY, Host, Network, Offer, PATIENCE, PUBLIC, wait};
+use router::{CLIENT_V6, GATEWAY, Host, Network, Offer, PATIENCE, PUBLIC, wait};
 use tokio::sync::broadcast;
 
 const UDP: Protocol = Protocol::Udp;
@@ -113,6 +113,43 @@ fn upnp_alone() {
 #[test]
 fn all_together_prefer_pcp() {
     maps_by(Offer::ALL, Method::Pcp);
+}
+
+/// A router with this offer opens pinholes in its IPv6 firewall by this method, until the mapper stops.
+fn opens_by(offer: Offer, method: Method) {
+    let Some(network) = Network::new(offer) else { return };
+    network.a.echo(5000);
+    let target = SocketAddr::new(CLIENT_V6.into(), 5000);
+    assert!(network.b.udp_reaches(target) && network.b.tcp_reaches(target), "the neighbour needs no pinhole");
+    assert!(!network.outside.udp_reaches(target) && !network.outside.tcp_reaches(target), "open without a pinhole");
+    let config = MapperConfig { ipv6: true, ..MapperConfig::new(true, true) };
+    let inner = network.a.run(async move { Arc::new(PortMapper::start(config)) });
+    let mapper = Mapper { host: &network.a, events: inner.events(), inner };
+    for protocol in [UDP, TCP] {
+        mapper.inner.map(protocol, 5000, 0, HOUR).expect("room");
+    }
+    let pinholes = || -> Vec<MappingInfo> {
+        let all = mapper.inner.mappings().into_iter().filter(|info| info.family == Family::V6);
+        all.filter(|info| info.state != MappingState::Asking).collect()
+    };
+    wait("both pinholes are answered", || pinholes().len() == 2);
+    for pinhole in pinholes() {
+        assert_eq!((at(&pinhole), pinhole.method()), (target, Some(method)), "{pinhole:?}");
+    }
+    assert!(network.outside.udp_reaches(target) && network.outside.tcp_reaches(target));
+    mapper.stop();
+    // miniupnpd gives a pinhole that is taken back by PCP no time to live, and looks for such at its next round.
+    wait("both are closed", || !network.outside.udp_reaches(target) && !network.outside.tcp_reaches(target));
+}
+
+#[test]
+fn pcp_opens_pinholes() {
+    opens_by(Offer { natpmp: false, upnp: false, ..Offer::ALL }, Method::Pcp);
+}
+
+#[test]
+fn upnp_opens_pinholes() {
+    opens_by(Offer { pcp: false, natpmp: false, ..Offer::ALL }, Method::Upnp);
 }
 
 #[test]
