@@ -2,6 +2,8 @@
 //! conflict, refusal, deletion, restart, silence. Not here: the machine's own tests on virtual time (core/tests).
 #![cfg(target_os = "linux")]
 
+#[path = "port_mapping/old_router.rs"]
+mod old_router;
 #[path = "port_mapping/router.rs"]
 mod router;
 
@@ -15,6 +17,7 @@ use dig_nat_core::nat::mapping::{
     self, DeleteRequest, Event, Failure, Family, MapperConfig, MappingInfo, MappingRequest, MappingState, Method,
     Methods, PortMapper, Protocol,
 };
+use old_router::OldRouter;
 use router::{CLIENT_V6, GATEWAY, Host, Network, Offer, PATIENCE, PUBLIC, wait};
 use tokio::sync::broadcast;
 
@@ -289,6 +292,23 @@ fn another_address_of_ours_is_mapped_anew() {
     };
     assert!(network.outside.udp_reaches(at(&again)));
     assert_eq!(mapper.inner.route(mapping::Family::V4).map(|route| route.local), "192.168.7.150".parse().ok());
+}
+
+#[test]
+fn a_router_that_knows_no_leases_maps_for_ever_until_told_otherwise() {
+    let Some(network) = Network::new(Offer::NOTHING) else { return };
+    let address = "192.168.7.101".parse().expect("an address");
+    let router = OldRouter::start(&network.b, address);
+    network.a.ip(&format!("route replace default via {address}"));
+    let mapper = Mapper::start(&network.a, true, false);
+    let made = mapper.map(UDP, 5000, 0, HOUR);
+    assert_eq!((at(&made), made.method()), (public(5000), Some(Method::Upnp)));
+    let MappingState::Mapped { lifetime, .. } = made.state else { unreachable!("it has an address") };
+    assert_eq!(lifetime, None, "it never ends by itself");
+    assert_eq!(*router.leases.lock().expect("whole"), [3600, 0], "a lease was asked for first");
+    assert_eq!(*router.mappings.lock().expect("whole"), ["UDP 5000->192.168.7.100:5000"]);
+    mapper.stop();
+    assert!(router.mappings.lock().expect("whole").is_empty(), "what is permanent is deleted all the same");
 }
 
 #[test]
