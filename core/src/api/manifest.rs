@@ -6,6 +6,7 @@ use crate::base::error::ErrorKind;
 use crate::base::options::{
     AddFileOptions, ClientOptions, ConnectOptions, DownloadOptions, FindOptions, FromJson, HostOptions, IceOptions,
     MappingOptions, NatOptions, NodeOptions, PunchOptions, RegistryOptions, SaveConnectionOptions, TurnOptions,
+    WatchOptions,
 };
 
 /// Operations that every binding offers, as `object.operation`.
@@ -18,6 +19,8 @@ const OPERATIONS: &[&str] = &[
     "FileHost.addresses",
     "FileHost.add_file",
     "FileHost.add_directory",
+    "FileHost.watch_directory",
+    "FileHost.unwatch_directory",
     "FileHost.remove_file",
     "FileHost.has_file",
     "FileHost.files",
@@ -114,6 +117,7 @@ pub fn manifest() -> Value {
             "IceOptions": set::<IceOptions>(),
             "RegistryOptions": set::<RegistryOptions>(),
             "SaveConnectionOptions": set::<SaveConnectionOptions>(),
+            "WatchOptions": set::<WatchOptions>(),
         },
         "operations": OPERATIONS,
     })

@@ -12,6 +12,7 @@ use super::connection::Connection;
 use super::events::{EventBus, EventStream};
 use super::reachability::Reachability;
 use super::records::{DiscoveredPeer, FileCallback};
+use super::watching::Watches;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::events::{ErrorRecord, Event};
 use crate::base::ids::{ContentKey, PeerId};
@@ -75,6 +76,7 @@ pub(super) struct Running {
     pub(super) tracker: TaskTracker,
     inbound: Option<Arc<tokio::sync::Mutex<Incoming>>>,
     pub(super) reachability: Reachability,
+    pub(super) watches: Watches,
 }
 
 impl Node {
@@ -113,10 +115,14 @@ impl Node {
         let running = self.launch().await?;
         *stopped = false;
         drop(stopped);
-        if let Some(directory) = &self.inner.host.directory {
-            let sharing = self.add_directory(directory.clone()).wait();
+        let host = &self.inner.host;
+        let watched = host.watched();
+        let shared = host.directory.as_ref().filter(|directory| Some(*directory) != watched);
+        let shared = shared.map(|directory| self.add_directory(directory.clone()));
+        let watched = watched.map(|directory| self.watch_directory(directory.clone(), host.watch_options()));
+        for sharing in shared.into_iter().chain(watched) {
             let shared = tokio::select! {
-                shared = sharing => shared,
+                shared = sharing.wait() => shared,
                 () = running.stop.cancelled() => return Err(stopped_meanwhile()),
             };
             if let Err(error) = shared {
@@ -230,7 +236,7 @@ impl Node {
         for key in inner.library.keys() {
             discovery.announce(&key).await;
         }
-        let running = Running { engine, stop, tracker, inbound, reachability };
+        let running = Running { engine, stop, tracker, inbound, reachability, watches: Watches::default() };
         *inner.running.write().unwrap_or_else(PoisonError::into_inner) = Some(running.clone());
         inner.events.send(Event::Started {
             peer_id: fabric.local_peer(),

@@ -2,11 +2,13 @@
 //! here is a defect.
 
 mod nat;
+mod watch;
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 pub use nat::*;
+pub use watch::*;
 
 // --- names ---
 
