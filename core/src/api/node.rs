@@ -20,6 +20,9 @@ use crate::base::limits;
 use crate::base::options::{ClientOptions, ConnectOptions, FindOptions, FromJson, HostOptions, NodeOptions};
 use crate::discovery::local::LocalConfig;
 use crate::discovery::manager::{DiscoveryConfig, EventSink, PeerDiscovery};
+use crate::discovery::own::Own;
+use crate::discovery::pex::PexConfig;
+use crate::discovery::pex::driver::PeerExchange;
 use crate::discovery::source::{Candidate, SourceKind};
 use crate::fabric::{
     Fabric, FabricConfig, FabricEvent, FabricEvents, Identity, Incoming, Link, check_target, is_address,
@@ -200,18 +203,20 @@ impl Node {
         for (candidate, key) in lock(&inner.manual).iter() {
             discovery.add_manual(candidate.clone(), key.as_ref());
         }
+        let exchange = exchange(&fabric);
         let registry = self.registry().await?;
         let reachability = Reachability::start(options, &fabric, &inner.events, &tracker, &stop, registry)?;
         let clock = Clock::start();
         let server = serves.then(|| {
-            Arc::new(Server::new(
+            let server = Server::new(
                 Arc::clone(&inner.library),
                 clock,
                 Limiter::new(clock, options.upload_limit, options.peer_upload_limit),
                 inner.workers.clone(),
                 inner.host.upload_slots as usize,
                 Arc::clone(&sink),
-            ))
+            );
+            Arc::new(server.with_exchange(exchange.clone()))
         });
         if let Some(server) = &server {
             server.set_fallback(self.fallback());
@@ -225,6 +230,7 @@ impl Node {
         let engine = Engine {
             fabric: fabric.clone(),
             discovery: discovery.clone(),
+            exchange,
             library: Arc::clone(&inner.library),
             server,
             limiter: Arc::new(Limiter::new(clock, options.download_limit, options.peer_download_limit)),
@@ -446,6 +452,14 @@ async fn forward_events(mut from: FabricEvents, to: EventBus, stop: Cancellation
             None => return,
         }
     }
+}
+
+/// Peer exchange, in which this node tells where it listens.
+fn exchange(fabric: &Fabric) -> PeerExchange {
+    let us = format!("/p2p/{}", fabric.local_peer());
+    let addresses = fabric.addresses().iter().map(|address| address.trim_end_matches(&us).to_owned()).collect();
+    let own = Own::new(fabric.signer(), watch::channel(addresses).1);
+    PeerExchange::new(PexConfig::default(), fabric.local_peer(), Some(own))
 }
 
 fn stopped_meanwhile() -> Error {

@@ -133,10 +133,7 @@ pub fn look(directory: &Path, path: &Path, excluded: &HashSet<PathBuf>) -> Look 
         let above_is_directory = kind.is_none_or(|kind: fs::FileType| kind.is_dir());
         here.push(part);
         real.push(part);
-        if !above_is_directory
-            || names::is_own(&part.as_os_str().to_string_lossy())
-            || excluded.contains(&real)
-        {
+        if !above_is_directory || names::is_own(&part.as_os_str().to_string_lossy()) || excluded.contains(&real) {
             return Look::Nothing;
         }
         match fs::symlink_metadata(&here) {

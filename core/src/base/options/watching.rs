@@ -31,6 +31,10 @@ impl FromJson for WatchOptions {
         in_range("includeExtensions", self.include_extensions.len(), 0, 1000)?;
         in_range("excludeExtensions", self.exclude_extensions.len(), 0, 1000)?;
         in_range("stabilityThreshold", self.stability_ms, 10, 3_600_000)?;
-        if self.poll_interval_ms == 0 { Ok(()) } else { in_range("pollInterval", self.poll_interval_ms, 100, 86_400_000) }
+        if self.poll_interval_ms == 0 {
+            Ok(())
+        } else {
+            in_range("pollInterval", self.poll_interval_ms, 100, 86_400_000)
+        }
     }
 }

@@ -233,7 +233,10 @@ impl Machine {
             let first = everything && !self.first_scan_done;
             if first && file.rested && !self.pending.contains_key(&file.path) {
                 self.rest(file.path, file.fingerprint);
-            } else if self.known.get(&file.path).is_none_or(|known| known.missing || known.fingerprint != file.fingerprint)
+            } else if self
+                .known
+                .get(&file.path)
+                .is_none_or(|known| known.missing || known.fingerprint != file.fingerprint)
             {
                 self.found_file(now, file.path, file.fingerprint);
             }
@@ -249,8 +252,7 @@ impl Machine {
         if self.last_full_scan.is_some_and(|last| now >= last + self.rescan_interval()) {
             self.scans.entry(self.root.clone()).or_insert(now);
         }
-        let due: Vec<PathBuf> =
-            self.scans.iter().filter(|(_, at)| **at <= now).map(|(path, _)| path.clone()).collect();
+        let due: Vec<PathBuf> = self.scans.iter().filter(|(_, at)| **at <= now).map(|(path, _)| path.clone()).collect();
         for path in due {
             self.scans.remove(&path);
             if path == self.root {
