@@ -551,6 +551,38 @@ typedef struct DigNatHostOptions {
      * Bytes per chunk for content that is not a file. Default 65536, range 1024 to 16777216.
      */
     uint32_t chunk_size;
+    /**
+     * Follow what changes in directory: new files are shared, removed ones withdrawn. Default off.
+     */
+    DigNatSwitch enable_watcher;
+    /**
+     * Directory whose files are shared at start and followed from then on. Default NULL: directory, with enable_watcher.
+     */
+    const char *watch_dir;
+    /**
+     * Follow subdirectories too. Default on.
+     */
+    DigNatSwitch watch_recursive;
+    /**
+     * Of the followed directory share only files with one of these extensions. Default NULL: all.
+     */
+    const char *const *watch_include_extensions;
+    /**
+     * How many extensions.
+     */
+    size_t watch_include_extensions_count;
+    /**
+     * Of the followed directory share no file with one of these extensions. Default NULL: none.
+     */
+    const char *const *watch_exclude_extensions;
+    /**
+     * How many extensions.
+     */
+    size_t watch_exclude_extensions_count;
+    /**
+     * Of the followed directory share no larger file, in bytes. Default 0: no limit.
+     */
+    uint64_t watch_max_file_size;
 } DigNatHostOptions;
 
 /**
@@ -566,6 +598,49 @@ typedef struct DigNatAddFileOptions {
      */
     const char *content_id;
 } DigNatAddFileOptions;
+
+/**
+ * Options of sharing a directory and following what changes in it.
+ */
+typedef struct DigNatWatchOptions {
+    /**
+     * Bytes of this struct; set by dig_nat_watch_options_init.
+     */
+    size_t size;
+    /**
+     * Subdirectories too. Default on.
+     */
+    DigNatSwitch recursive;
+    /**
+     * Share only files with one of these extensions, in upper or lower case. Default NULL: all.
+     */
+    const char *const *include_extensions;
+    /**
+     * How many extensions.
+     */
+    size_t include_extensions_count;
+    /**
+     * Share no file with one of these extensions. Default NULL: none.
+     */
+    const char *const *exclude_extensions;
+    /**
+     * How many extensions.
+     */
+    size_t exclude_extensions_count;
+    /**
+     * Share no larger file, in bytes. Default 0: no limit.
+     */
+    uint64_t max_file_size;
+    /**
+     * Share a file when nothing was written to it for so long, in ms. Default 2000, range 10 to 3600000.
+     */
+    uint64_t stability_ms;
+    /**
+     * Look through the directory at this interval, in ms, instead of asking the operating system what changes: for
+     * network file systems. Default 0: ask the operating system. Range 100 to 86400000.
+     */
+    uint64_t poll_interval_ms;
+} DigNatWatchOptions;
 
 /**
  * Options of looking at the NAT in front of this machine.
@@ -1193,6 +1268,30 @@ enum DigNatStatus dig_nat_host_add_directory(const struct DigNatHost *host,
                                              struct DigNatError **error);
 
 /**
+ * Shares every file below a directory that the options admit, and from then on follows what happens to them: new files
+ * are shared when they have come to rest, changed ones anew, and removed ones are withdrawn, each with its event. Starts
+ * the host if it was never started, and ends with it. Result: the files that were there, as items of
+ * dig_nat_host_add_file.
+ */
+enum DigNatStatus dig_nat_host_watch_directory(const struct DigNatHost *host,
+                                               const char *path,
+                                               const struct DigNatWatchOptions *options,
+                                               DigNatDoneFn done,
+                                               void *user,
+                                               struct DigNatTask **task,
+                                               struct DigNatError **error);
+
+/**
+ * Follows a directory no more; its files stay shared. Result: flag, whether it was watched.
+ */
+enum DigNatStatus dig_nat_host_unwatch_directory(const struct DigNatHost *host,
+                                                 const char *path,
+                                                 DigNatDoneFn done,
+                                                 void *user,
+                                                 struct DigNatTask **task,
+                                                 struct DigNatError **error);
+
+/**
  * Stops sharing. Result: flag, whether the hash was shared.
  */
 enum DigNatStatus dig_nat_host_remove_file(const struct DigNatHost *host,
@@ -1563,6 +1662,11 @@ void dig_nat_registry_options_init(struct DigNatRegistryOptions *options, size_t
  * Sets all options to their defaults. `size` is `sizeof` the struct.
  */
 void dig_nat_save_connection_options_init(struct DigNatSaveConnectionOptions *options, size_t size);
+
+/**
+ * Sets all options to their defaults. `size` is `sizeof` the struct.
+ */
+void dig_nat_watch_options_init(struct DigNatWatchOptions *options, size_t size);
 
 /**
  * Sets all options to their defaults. `size` is `sizeof` the struct.

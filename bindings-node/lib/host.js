@@ -68,6 +68,18 @@ class FileHost extends EngineObject {
     return files.map(fileInfo);
   }
 
+  /** Shares what is below a directory and follows it from then on; starts the host if it was never started. */
+  async watchDirectory(path, options = {}) {
+    const directory = toPath('path', path);
+    const task = () => this._native.watchDirectory(directory, toJson(options));
+    return (await runTask(task, options?.signal, 'watching a directory')).map(fileInfo);
+  }
+
+  /** Follows a directory no more; its files stay shared. False when it was not watched. */
+  async unwatchDirectory(path) {
+    return call(() => this._native.unwatchDirectory(toPath('path', path)));
+  }
+
   /** Stops sharing; false when the hash was not shared. */
   async removeFile(hash) {
     return call(() => this._native.removeFile(text('hash', hash)));

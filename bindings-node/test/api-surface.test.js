@@ -116,6 +116,7 @@ test('every option of the engine is typed under its name and its other names', (
     RegistryOptions: 'RegistryOptions',
     SaveConnectionOptions: 'SaveConnectionOptions',
     ConnectOptions: 'ConnectOptions',
+    WatchOptions: 'WatchOptions',
   };
   assert.deepEqual(Object.keys(manifest.options).filter((set) => set !== 'AddFileOptions').sort(), Object.keys(types).sort());
   for (const [set, type] of Object.entries(types)) {

@@ -43,6 +43,7 @@ SETS = {
     "AddFileKeywords": ("add_file and share_file", ["AddFileOptions"]),
     "FindKeywords": ("find_peers", ["FindOptions"]),
     "ConnectKeywords": ("connect_to_peer and NetworkManager.diagnose", ["ConnectOptions"]),
+    "WatchKeywords": ("watch_directory", ["WatchOptions"]),
     "MappingKeywords": ("create_upnp_mapping and delete_upnp_mapping", ["MappingOptions"]),
     "PunchKeywords": ("punch_udp, punch_tcp and tcp_simultaneous_open", ["PunchOptions"]),
     "TurnKeywords": ("create_turn_allocation", ["TurnOptions"]),

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
         HostKeywords,
         MappingKeywords,
         NatKeywords,
+        WatchKeywords,
     )
 
 __all__ = [
@@ -231,6 +232,16 @@ class FileHost(_Node[_native.FileHost]):
     async def add_directory(self, path: Path) -> list[FileInfo]:
         """Shares every file below a directory. Files that cannot be read are left out with a warning event."""
         return [records.file_info(raw) for raw in await run(self._native.add_directory(path))]
+
+    async def watch_directory(self, path: Path, **options: Unpack[WatchKeywords]) -> list[FileInfo]:
+        """Shares a directory and follows it from then on: new files are shared when they have come to rest, removed ones
+        withdrawn, each with its event. Starts the host if need be and ends with it. Returns the files that were there.
+        """
+        return [records.file_info(raw) for raw in await run(self._native.watch_directory(path, encode(options)))]
+
+    async def unwatch_directory(self, path: Path) -> bool:
+        """Follows a directory no more; its files stay shared. ``False`` when it was not watched."""
+        return await run(self._native.unwatch_directory(path))
 
     async def remove_file(self, hash: str) -> bool:
         """Stops sharing; ``False`` when the hash was not shared."""

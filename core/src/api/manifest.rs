@@ -6,7 +6,7 @@ use crate::base::error::ErrorKind;
 use crate::base::options::{
     AddFileOptions, AnnounceOptions, ClientOptions, ConnectOptions, DownloadOptions, FindOptions, FromJson,
     HostOptions, IceOptions, KnownPeersOptions, MappingOptions, NatOptions, NodeOptions, PunchOptions, RegistryOptions,
-    SaveConnectionOptions, TurnOptions,
+    SaveConnectionOptions, TurnOptions, WatchOptions,
 };
 
 /// Operations that every binding offers, as `object.operation`.
@@ -19,6 +19,8 @@ const OPERATIONS: &[&str] = &[
     "FileHost.addresses",
     "FileHost.add_file",
     "FileHost.add_directory",
+    "FileHost.watch_directory",
+    "FileHost.unwatch_directory",
     "FileHost.remove_file",
     "FileHost.has_file",
     "FileHost.files",
@@ -133,6 +135,7 @@ pub fn manifest() -> Value {
             "SaveConnectionOptions": set::<SaveConnectionOptions>(),
             "AnnounceOptions": set::<AnnounceOptions>(),
             "KnownPeersOptions": set::<KnownPeersOptions>(),
+            "WatchOptions": set::<WatchOptions>(),
         },
         "operations": OPERATIONS,
     })

@@ -25,6 +25,7 @@ mod signalling;
 mod socket;
 mod task;
 mod turn;
+mod watching;
 
 pub use client::FileClient;
 pub use connect::Traversal;

@@ -13,6 +13,7 @@ use super::connection::Connection;
 use super::events::{EventBus, EventStream};
 use super::reachability::Reachability;
 use super::records::{DiscoveredPeer, FileCallback};
+use super::watching::Watches;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::events::{ErrorRecord, Event};
 use crate::base::ids::{ContentKey, PeerId};
@@ -22,6 +23,9 @@ use crate::base::options::{ClientOptions, ConnectOptions, FindOptions, FromJson,
 use crate::base::priority::Priority;
 use crate::discovery::local::LocalConfig;
 use crate::discovery::manager::{DiscoveryConfig, EventSink, PeerDiscovery};
+use crate::discovery::own::Own;
+use crate::discovery::pex::PexConfig;
+use crate::discovery::pex::driver::PeerExchange;
 use crate::discovery::source::{Candidate, SourceKind};
 use crate::fabric::{
     Fabric, FabricConfig, FabricEvent, FabricEvents, Identity, Incoming, Link, check_target, is_address,
@@ -82,6 +86,7 @@ pub(super) struct Running {
     pub(super) tracker: TaskTracker,
     inbound: Option<Arc<tokio::sync::Mutex<Incoming>>>,
     pub(super) reachability: Reachability,
+    pub(super) watches: Watches,
 }
 
 impl Node {
@@ -121,10 +126,14 @@ impl Node {
         let running = self.launch().await?;
         *stopped = false;
         drop(stopped);
-        if let Some(directory) = &self.inner.host.directory {
-            let sharing = self.add_directory(directory.clone()).wait();
+        let host = &self.inner.host;
+        let watched = host.watched();
+        let shared = host.directory.as_ref().filter(|directory| Some(*directory) != watched);
+        let shared = shared.map(|directory| self.add_directory(directory.clone()));
+        let watched = watched.map(|directory| self.watch_directory(directory.clone(), host.watch_options()));
+        for sharing in shared.into_iter().chain(watched) {
             let shared = tokio::select! {
-                shared = sharing => shared,
+                shared = sharing.wait() => shared,
                 () = running.stop.cancelled() => return Err(stopped_meanwhile()),
             };
             if let Err(error) = shared {
@@ -205,18 +214,20 @@ impl Node {
         for (candidate, key) in lock(&inner.manual).iter() {
             discovery.add_manual(candidate.clone(), key.as_ref());
         }
+        let exchange = exchange(&fabric);
         let registry = self.registry().await?;
         let reachability = Reachability::start(options, &fabric, &inner.events, &tracker, &stop, registry)?;
         let clock = Clock::start();
         let server = serves.then(|| {
-            Arc::new(Server::new(
+            let server = Server::new(
                 Arc::clone(&inner.library),
                 clock,
                 Limiter::new(clock, options.upload_limit, options.peer_upload_limit),
                 inner.workers.clone(),
                 inner.host.upload_slots as usize,
                 Arc::clone(&sink),
-            ))
+            );
+            Arc::new(server.with_exchange(exchange.clone()))
         });
         if let Some(server) = &server {
             server.set_fallback(self.fallback());
@@ -231,6 +242,7 @@ impl Node {
             fabric: fabric.clone(),
             connector: reachability.connector().clone(),
             discovery: discovery.clone(),
+            exchange,
             library: Arc::clone(&inner.library),
             server,
             limiter: Arc::new(Limiter::new(clock, options.download_limit, options.peer_download_limit)),
@@ -245,7 +257,7 @@ impl Node {
         for (key, priority) in self.announced_here() {
             discovery.announce(&key, priority).await;
         }
-        let running = Running { engine, stop, tracker, inbound, reachability };
+        let running = Running { engine, stop, tracker, inbound, reachability, watches: Watches::default() };
         *inner.running.write().unwrap_or_else(PoisonError::into_inner) = Some(running.clone());
         self.enlist();
         inner.events.send(Event::Started {
@@ -464,6 +476,14 @@ async fn forward_events(mut from: FabricEvents, to: EventBus, stop: Cancellation
             None => return,
         }
     }
+}
+
+/// Peer exchange, in which this node tells where it listens.
+fn exchange(fabric: &Fabric) -> PeerExchange {
+    let us = format!("/p2p/{}", fabric.local_peer());
+    let addresses = fabric.addresses().iter().map(|address| address.trim_end_matches(&us).to_owned()).collect();
+    let own = Own::new(fabric.signer(), watch::channel(addresses).1);
+    PeerExchange::new(PexConfig::default(), fabric.local_peer(), Some(own))
 }
 
 fn stopped_meanwhile() -> Error {

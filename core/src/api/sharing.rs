@@ -56,7 +56,7 @@ impl Node {
     }
 
     /// Hashes files and puts them into the library, in the given order, under the content id if there is one.
-    async fn share(
+    pub(super) async fn share(
         &self,
         paths: Vec<PathBuf>,
         content_id: Option<&str>,
@@ -204,7 +204,7 @@ impl Node {
         Some(entry)
     }
 
-    fn cache(&self) -> Arc<HashCache> {
+    pub(super) fn cache(&self) -> Arc<HashCache> {
         let open =
             || Arc::new(self.inner.node.state_dir().map_or_else(HashCache::in_memory, |dir| HashCache::open(&dir)));
         Arc::clone(self.inner.cache.get_or_init(open))

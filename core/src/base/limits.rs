@@ -2,11 +2,15 @@
 //! here is a defect.
 
 mod nat;
+mod pex;
+mod watch;
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 pub use nat::*;
+pub use pex::*;
+pub use watch::*;
 
 // --- names ---
 

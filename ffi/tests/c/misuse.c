@@ -49,6 +49,8 @@ static int nulls(void)
     FAILS(INVALID, dig_nat_host_stop(NULL, NULL, NULL, NULL, &error));
     FAILS(INVALID, dig_nat_host_add_file(NULL, NULL, NULL, NULL, NULL, NULL, &error));
     FAILS(INVALID, dig_nat_host_add_directory(NULL, NULL, NULL, NULL, NULL, &error));
+    FAILS(INVALID, dig_nat_host_watch_directory(NULL, NULL, NULL, NULL, NULL, NULL, &error));
+    FAILS(INVALID, dig_nat_host_unwatch_directory(NULL, NULL, NULL, NULL, NULL, &error));
     FAILS(INVALID, dig_nat_host_remove_file(NULL, NULL, NULL, NULL, NULL, &error));
     FAILS(INVALID, dig_nat_host_files(NULL, &result, &error));
     FAILS(INVALID, dig_nat_host_files(NULL, NULL, &error));
