@@ -26,6 +26,7 @@ mod socket;
 mod task;
 mod turn;
 mod watching;
+mod ways;
 
 pub use client::FileClient;
 pub use connect::Traversal;

@@ -14,6 +14,7 @@ use super::events::{EventBus, EventStream};
 use super::reachability::Reachability;
 use super::records::{DiscoveredPeer, FileCallback};
 use super::watching::Watches;
+use super::ways::Ways;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::events::{ErrorRecord, Event};
 use crate::base::ids::{ContentKey, PeerId};
@@ -21,11 +22,7 @@ use crate::base::limits;
 use crate::base::node_type::NodeType;
 use crate::base::options::{ClientOptions, ConnectOptions, FindOptions, FromJson, HostOptions, NodeOptions};
 use crate::base::priority::Priority;
-use crate::discovery::local::LocalConfig;
 use crate::discovery::manager::{DiscoveryConfig, EventSink, PeerDiscovery};
-use crate::discovery::own::Own;
-use crate::discovery::pex::PexConfig;
-use crate::discovery::pex::driver::PeerExchange;
 use crate::discovery::source::{Candidate, SourceKind};
 use crate::fabric::{
     Fabric, FabricConfig, FabricEvent, FabricEvents, Identity, Incoming, Link, check_target, is_address,
@@ -199,24 +196,14 @@ impl Node {
             on_event: Some(Arc::clone(&sink)),
         });
         discovery.restore().await;
-        if options.local_enabled {
-            let config = LocalConfig {
-                peer_id: fabric.local_peer(),
-                // A light node serves nobody, so nobody needs to find it.
-                port: if serves { fabric.port() } else { 0 },
-                tcp: options.enable_tcp,
-                udp: options.enable_udp,
-                interfaces: options.interfaces.clone(),
-                ipv6: options.enable_ipv6,
-            };
-            discovery.start_local(config).await;
-        }
         for (candidate, key) in lock(&inner.manual).iter() {
             discovery.add_manual(candidate.clone(), key.as_ref());
         }
-        let exchange = exchange(&fabric);
         let registry = self.registry().await?;
         let reachability = Reachability::start(options, &fabric, &inner.events, &tracker, &stop, registry)?;
+        let ways = Ways { options, fabric: &fabric, discovery: &discovery, reachability: &reachability, serves };
+        ways.local().await;
+        let exchange = ways.exchange().await;
         let clock = Clock::start();
         let server = serves.then(|| {
             let server = Server::new(
@@ -476,14 +463,6 @@ async fn forward_events(mut from: FabricEvents, to: EventBus, stop: Cancellation
             None => return,
         }
     }
-}
-
-/// Peer exchange, in which this node tells where it listens.
-fn exchange(fabric: &Fabric) -> PeerExchange {
-    let us = format!("/p2p/{}", fabric.local_peer());
-    let addresses = fabric.addresses().iter().map(|address| address.trim_end_matches(&us).to_owned()).collect();
-    let own = Own::new(fabric.signer(), watch::channel(addresses).1);
-    PeerExchange::new(PexConfig::default(), fabric.local_peer(), Some(own))
 }
 
 fn stopped_meanwhile() -> Error {
