@@ -497,8 +497,10 @@ unsafe fn directory(pointer: *const c_char, name: &str) -> Result<Option<PathBuf
 }
 
 mod connecting;
+mod discovering;
 
 pub use connecting::*;
+pub use discovering::*;
 
 #[cfg(test)]
 mod tests;
