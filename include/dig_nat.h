@@ -189,6 +189,12 @@ typedef struct DigNatClient DigNatClient;
 typedef struct DigNatConnection DigNatConnection;
 
 /**
+ * Finds peers and makes hosts of this process findable. Which ways take part say dht_enabled, pex_enabled, local_enabled
+ * and gun_enabled of the node options. Nothing is opened before it is started.
+ */
+typedef struct DigNatDiscovery DigNatDiscovery;
+
+/**
  * Why something failed: a status, what was being done, and what to do about it.
  */
 typedef struct DigNatError DigNatError;
@@ -292,6 +298,61 @@ typedef struct DigNatNodeOptions {
      */
     DigNatSwitch local_enabled;
     /**
+     * Find peers and be found in the distributed hash table. Default on.
+     */
+    DigNatSwitch dht_enabled;
+    /**
+     * The hash table to take part in: "public" (libp2p and IPFS) or "private" (nodes of this library). Default NULL:
+     * public without bootstrap nodes, private with them or when local_only is on.
+     */
+    const char *dht_network;
+    /**
+     * Nodes ("host:port" or multiaddrs) by which this one joins the hash table. Default NULL: the well-known ones of the
+     * public table.
+     */
+    const char *const *bootstrap_nodes;
+    /**
+     * How many bootstrap nodes.
+     */
+    size_t bootstrap_nodes_count;
+    /**
+     * Keep the part of the hash table that shard_prefixes names, and tell others so. Default off.
+     */
+    DigNatSwitch is_shard_host;
+    /**
+     * Beginnings of hashes (hex digits) whose peers this node remembers for others; ranges as "00-3f". Default NULL: on
+     * a shard host random ones, elsewhere none.
+     */
+    const char *const *shard_prefixes;
+    /**
+     * How many prefixes.
+     */
+    size_t shard_prefixes_count;
+    /**
+     * Random prefixes of a shard host that names none. Default 3, range 1 to 256.
+     */
+    uint32_t num_shard_prefixes;
+    /**
+     * Hex digits of random prefixes. Default 2, range 1 to 8.
+     */
+    uint32_t shard_prefix_length;
+    /**
+     * Tell connected peers of others that have the same content, and hear it from them. Default on.
+     */
+    DigNatSwitch pex_enabled;
+    /**
+     * Find peers and be found through Gun relays. Default on; it does nothing without gun_peers.
+     */
+    DigNatSwitch gun_enabled;
+    /**
+     * Gun relays ("https://host/gun", "ws://host:port/gun"). Default NULL: none.
+     */
+    const char *const *gun_peers;
+    /**
+     * How many Gun relays.
+     */
+    size_t gun_peers_count;
+    /**
      * Contact nothing but the local network and addresses given by the user. Default off, or on when the environment
      * variable DIG_NAT_LOCAL_ONLY is 1.
      */
@@ -313,6 +374,11 @@ typedef struct DigNatNodeOptions {
      * Keep state in persistence_dir ("./.dig-nat-tools" when unset). Default off.
      */
     DigNatSwitch enable_persistence;
+    /**
+     * How much this node remembers of others: "light", "standard" or "super". Default NULL: light for a client, else
+     * standard.
+     */
+    const char *node_type;
     /**
      * Connections held at once. Default 1000, range 1 to 100000.
      */
@@ -530,6 +596,47 @@ typedef void (*DigNatProgressFn)(void *user, const struct DigNatProgress *progre
  * the library and is valid during the call. `user` is what was given with the callback.
  */
 typedef void (*DigNatEventFn)(void *user, const char *event_json);
+
+/**
+ * Options of announcing a content.
+ */
+typedef struct DigNatAnnounceOptions {
+    /**
+     * Bytes of this struct; set by dig_nat_announce_options_init.
+     */
+    size_t size;
+    /**
+     * Port of the host in this process that has the content. Default 0: the object that is asked to announce.
+     */
+    uint16_t port;
+    /**
+     * Readable id under which it is announced too. Default NULL: none.
+     */
+    const char *content_id;
+    /**
+     * "high": everywhere, "medium": local network, hash table and connected peers, "low": only the local network. Default
+     * NULL: "high".
+     */
+    const char *priority;
+} DigNatAnnounceOptions;
+
+/**
+ * Options of asking who is known.
+ */
+typedef struct DigNatKnownPeersOptions {
+    /**
+     * Bytes of this struct; set by dig_nat_known_peers_options_init.
+     */
+    size_t size;
+    /**
+     * Only peers that may have this hash or readable id. Default NULL: all.
+     */
+    const char *key;
+    /**
+     * Only peers found in this way: "manual", "local", "gun", "dht" or "pex". Default NULL: all.
+     */
+    const char *source;
+} DigNatKnownPeersOptions;
 
 /**
  * Options of a file host beyond those of every node.
@@ -1142,6 +1249,150 @@ enum DigNatStatus dig_nat_connection_close(const struct DigNatConnection *connec
 void dig_nat_connection_free(struct DigNatConnection *connection);
 
 /**
+ * Makes a peer discovery that is not started yet. Which ways take part say the switches of the options, which may be NULL.
+ */
+enum DigNatStatus dig_nat_discovery_new(const struct DigNatRuntime *runtime,
+                                        const struct DigNatNodeOptions *node_options,
+                                        struct DigNatDiscovery **discovery,
+                                        struct DigNatError **error);
+
+/**
+ * Opens the port and starts all ways. Result: none. A second start does nothing.
+ */
+enum DigNatStatus dig_nat_discovery_start(const struct DigNatDiscovery *discovery,
+                                          DigNatDoneFn done,
+                                          void *user,
+                                          struct DigNatTask **task,
+                                          struct DigNatError **error);
+
+/**
+ * Takes back what was announced as far as the networks know that, and frees the port. Result: none. A second stop does
+ * nothing. A stopped object can be started again.
+ */
+enum DigNatStatus dig_nat_discovery_stop(const struct DigNatDiscovery *discovery,
+                                         DigNatDoneFn done,
+                                         void *user,
+                                         struct DigNatTask **task,
+                                         struct DigNatError **error);
+
+/**
+ * The bound port; 0 before the start, and for NULL.
+ */
+uint16_t dig_nat_discovery_port(const struct DigNatDiscovery *discovery);
+
+/**
+ * The identity on the network. Free it with dig_nat_string_free. NULL before the start, and for NULL.
+ */
+char *dig_nat_discovery_peer_id(const struct DigNatDiscovery *discovery);
+
+/**
+ * Multiaddrs to reach this object, with its peer id, as items with a text. None before the start.
+ */
+enum DigNatStatus dig_nat_discovery_addresses(const struct DigNatDiscovery *discovery,
+                                              struct DigNatResult **result,
+                                              struct DigNatError **error);
+
+/**
+ * Makes a host of this process findable under a key, until it is withdrawn or stopped: the one that listens on `port` of
+ * the options, or this object itself without a port. Starts it if it does not run. Renewed by itself. Result: none.
+ */
+enum DigNatStatus dig_nat_discovery_announce(const struct DigNatDiscovery *discovery,
+                                             const char *key,
+                                             const struct DigNatAnnounceOptions *options,
+                                             DigNatDoneFn done,
+                                             void *user,
+                                             struct DigNatTask **task,
+                                             struct DigNatError **error);
+
+/**
+ * Takes an announcement back. Result: flag, whether there was one.
+ */
+enum DigNatStatus dig_nat_discovery_withdraw(const struct DigNatDiscovery *discovery,
+                                             const char *key,
+                                             DigNatDoneFn done,
+                                             void *user,
+                                             struct DigNatTask **task,
+                                             struct DigNatError **error);
+
+/**
+ * Searches for a key in the background from now on; finds are events "peer:discovered". `priority` is "low", "medium" or
+ * "high"; of too many keys those of lowest priority give way. `watched`, if not NULL, is set to whether it is searched for.
+ */
+enum DigNatStatus dig_nat_discovery_watch(const struct DigNatDiscovery *discovery,
+                                          const char *key,
+                                          const char *priority,
+                                          bool *watched,
+                                          struct DigNatError **error);
+
+/**
+ * Ends a search in the background. Whether there was one; false for what is no key, and for NULL.
+ */
+bool dig_nat_discovery_unwatch(const struct DigNatDiscovery *discovery, const char *key);
+
+/**
+ * Looks for peers that have a content (a hash or a readable id). Result: items with peer, address, port, and their
+ * addresses as items. Finding nobody is an empty list.
+ */
+enum DigNatStatus dig_nat_discovery_find_peers(const struct DigNatDiscovery *discovery,
+                                               const char *key,
+                                               const struct DigNatFindOptions *options,
+                                               DigNatDoneFn done,
+                                               void *user,
+                                               struct DigNatTask **task,
+                                               struct DigNatError **error);
+
+/**
+ * The peers known now, best first; nobody is asked. Result: as of dig_nat_discovery_find_peers, where each came from in
+ * the JSON. None before the start. Options may be NULL: all peers.
+ */
+enum DigNatStatus dig_nat_discovery_peers(const struct DigNatDiscovery *discovery,
+                                          const struct DigNatKnownPeersOptions *options,
+                                          struct DigNatResult **result,
+                                          struct DigNatError **error);
+
+/**
+ * Remembers a peer ("host:port", multiaddr or peer id) for all searches, or for those for `key` if that is not NULL.
+ */
+enum DigNatStatus dig_nat_discovery_add_peer(const struct DigNatDiscovery *discovery,
+                                             const char *peer,
+                                             const char *key,
+                                             struct DigNatError **error);
+
+/**
+ * Gives a hash a readable id.
+ */
+enum DigNatStatus dig_nat_discovery_add_content_mapping(const struct DigNatDiscovery *discovery,
+                                                        const char *content_id,
+                                                        const char *hash,
+                                                        struct DigNatError **error);
+
+/**
+ * The hash behind a readable id, as far as known here; else NULL. Free it with dig_nat_string_free.
+ */
+char *dig_nat_discovery_hash_for_content(const struct DigNatDiscovery *discovery, const char *content_id);
+
+/**
+ * The readable id of a hash; NULL if it has none. Free it with dig_nat_string_free.
+ */
+char *dig_nat_discovery_content_for_hash(const struct DigNatDiscovery *discovery, const char *hash);
+
+/**
+ * Subscribes to the events of this object, from now on. With `event` NULL they are pulled with dig_nat_subscription_next, else
+ * it is called with each of them.
+ */
+enum DigNatStatus dig_nat_discovery_subscribe(const struct DigNatDiscovery *discovery,
+                                              DigNatEventFn event,
+                                              void *user,
+                                              struct DigNatSubscription **subscription,
+                                              struct DigNatError **error);
+
+/**
+ * Stops the object if it runs, waiting up to 10 seconds for it, and frees it. Its running tasks still complete, cancelled.
+ * NULL is fine.
+ */
+void dig_nat_discovery_free(struct DigNatDiscovery *discovery);
+
+/**
  * The status of an error; DIG_NAT_STATUS_OK for NULL.
  */
 enum DigNatStatus dig_nat_error_status(const struct DigNatError *error);
@@ -1672,6 +1923,16 @@ void dig_nat_watch_options_init(struct DigNatWatchOptions *options, size_t size)
  * Sets all options to their defaults. `size` is `sizeof` the struct.
  */
 void dig_nat_connect_options_init(struct DigNatConnectOptions *options, size_t size);
+
+/**
+ * Sets all options to their defaults. `size` is `sizeof` the struct.
+ */
+void dig_nat_announce_options_init(struct DigNatAnnounceOptions *options, size_t size);
+
+/**
+ * Sets all options to their defaults. `size` is `sizeof` the struct.
+ */
+void dig_nat_known_peers_options_init(struct DigNatKnownPeersOptions *options, size_t size);
 
 /**
  * Opens a UDP path to remote_endpoint; the peer does the same at about the same time. Result: as of dig_nat_socket_info,

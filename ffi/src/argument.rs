@@ -28,6 +28,14 @@ pub(crate) unsafe fn clear<T>(pointer: *mut *mut T) {
     }
 }
 
+/// Sets an optional out flag.
+pub(crate) unsafe fn tell(pointer: *mut bool, flag: bool) {
+    if !pointer.is_null() {
+        // SAFETY: the caller passes NULL or a place for one flag.
+        unsafe { pointer.write(flag) };
+    }
+}
+
 /// Checks an out pointer that is not optional and sets what it points to to NULL.
 pub(crate) unsafe fn out<T>(pointer: *mut *mut T, name: &str) -> Result<*mut *mut T> {
     if pointer.is_null() {

@@ -16,6 +16,7 @@
 mod argument;
 mod client;
 mod connection;
+mod discovery;
 mod dispatcher;
 mod edge;
 mod error;
@@ -39,6 +40,7 @@ mod turn;
 
 pub use client::*;
 pub use connection::*;
+pub use discovery::*;
 pub use error::*;
 pub use hashing::*;
 pub use host::*;

@@ -523,8 +523,10 @@ unsafe fn directory(pointer: *const c_char, name: &str) -> Result<Option<PathBuf
 }
 
 mod connecting;
+mod discovering;
 
 pub use connecting::*;
+pub use discovering::*;
 pub use watching::*;
 
 #[cfg(test)]

@@ -116,6 +116,14 @@ fn a_manager_reaches_a_peer_and_says_how() {
     assert_eq!(succeed(command(&program)), "ok\n");
 }
 
+#[test]
+fn what_is_announced_is_found() {
+    let dir = TempDir::new().expect("a temporary folder");
+    let program = dir.path().join("discovery");
+    compile(&crate_dir().join("tests/c/discovery.c"), &program);
+    assert_eq!(succeed(command(&program)), "ok\n");
+}
+
 fn valgrind(program: &Path) -> Command {
     let mut valgrind = command("valgrind");
     valgrind.args(["--quiet", "--error-exitcode=99", "--leak-check=full", "--errors-for-leak-kinds=definite"]);

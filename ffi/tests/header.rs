@@ -108,6 +108,7 @@ fn every_operation_of_the_manifest_has_its_function() {
             Some(("FileHost", name)) => format!("dig_nat_host_{name}"),
             Some(("FileClient", name)) => format!("dig_nat_client_{name}"),
             Some(("NetworkManager", name)) => format!("dig_nat_manager_{name}"),
+            Some(("PeerDiscoveryManager", name)) => format!("dig_nat_discovery_{name}"),
             Some(("Connection", name)) => format!("dig_nat_connection_{name}"),
             Some(("PunchedSocket", name)) => format!("dig_nat_socket_{name}"),
             Some(("TurnAllocation", name)) => format!("dig_nat_allocation_{name}"),

@@ -75,6 +75,19 @@ static int nulls(void)
     FAILS(INVALID, dig_nat_manager_download(NULL, NULL, NULL, NULL, NULL, NULL, NULL, &error));
     FAILS(INVALID, dig_nat_manager_share_file(NULL, NULL, NULL, NULL, NULL, NULL, &error));
     FAILS(INVALID, dig_nat_manager_subscribe(NULL, NULL, NULL, NULL, &error));
+    FAILS(INVALID, dig_nat_discovery_new(NULL, NULL, NULL, &error));
+    FAILS(INVALID, dig_nat_discovery_start(NULL, NULL, NULL, NULL, &error));
+    FAILS(INVALID, dig_nat_discovery_stop(NULL, NULL, NULL, NULL, &error));
+    FAILS(INVALID, dig_nat_discovery_addresses(NULL, &result, &error));
+    FAILS(INVALID, dig_nat_discovery_announce(NULL, NULL, NULL, NULL, NULL, NULL, &error));
+    FAILS(INVALID, dig_nat_discovery_withdraw(NULL, NULL, NULL, NULL, NULL, &error));
+    FAILS(INVALID, dig_nat_discovery_watch(NULL, NULL, NULL, NULL, &error));
+    FAILS(INVALID, dig_nat_discovery_find_peers(NULL, NULL, NULL, NULL, NULL, NULL, &error));
+    FAILS(INVALID, dig_nat_discovery_peers(NULL, NULL, &result, &error));
+    FAILS(INVALID, dig_nat_discovery_peers(NULL, NULL, NULL, &error));
+    FAILS(INVALID, dig_nat_discovery_add_peer(NULL, NULL, NULL, &error));
+    FAILS(INVALID, dig_nat_discovery_add_content_mapping(NULL, NULL, NULL, &error));
+    FAILS(INVALID, dig_nat_discovery_subscribe(NULL, NULL, NULL, NULL, &error));
     FAILS(INVALID, dig_nat_download_file(NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, &error));
     FAILS(INVALID, dig_nat_detect_nat_type(NULL, NULL, NULL, NULL, NULL, &error));
     FAILS(INVALID, dig_nat_discover_public_ips(NULL, NULL, NULL, NULL, NULL, &error));
@@ -97,6 +110,8 @@ static int nulls(void)
     CHECK(dig_nat_task_wait(NULL, 0, NULL, NULL) == INVALID);
 
     CHECK(dig_nat_host_port(NULL) == 0 && dig_nat_client_port(NULL) == 0 && dig_nat_manager_port(NULL) == 0);
+    CHECK(dig_nat_discovery_port(NULL) == 0 && !dig_nat_discovery_peer_id(NULL) && !dig_nat_discovery_unwatch(NULL, NULL));
+    CHECK(!dig_nat_discovery_hash_for_content(NULL, NULL) && !dig_nat_discovery_content_for_hash(NULL, NULL));
     CHECK(!dig_nat_host_id(NULL) && !dig_nat_host_peer_id(NULL) && !dig_nat_client_id(NULL));
     CHECK(!dig_nat_client_peer_id(NULL) && !dig_nat_manager_peer_id(NULL) && !dig_nat_host_has_file(NULL, NULL));
     CHECK(!dig_nat_host_hash_for_content(NULL, NULL) && !dig_nat_host_content_for_hash(NULL, NULL));
@@ -116,6 +131,7 @@ static int nulls(void)
     dig_nat_host_free(NULL);
     dig_nat_client_free(NULL);
     dig_nat_manager_free(NULL);
+    dig_nat_discovery_free(NULL);
     dig_nat_connection_free(NULL);
     dig_nat_subscription_free(NULL);
     dig_nat_runtime_free(NULL);

@@ -2123,6 +2123,32 @@ public struct LightNodeOptions: Equatable, Hashable {
      */
     public var localEnabled: Bool?
     /**
+     * Find peers in the distributed hash table. Default true.
+     */
+    public var dhtEnabled: Bool?
+    /**
+     * The hash table to take part in: `public` (libp2p and IPFS) or `private` (nodes of this library). Default: public
+     * without bootstrap nodes, private with them or when `local_only` is set.
+     */
+    public var dhtNetwork: String?
+    /**
+     * Nodes (`host:port` or multiaddrs) by which this one joins the hash table. Default empty: the well-known ones of
+     * the public table.
+     */
+    public var bootstrapNodes: [String]
+    /**
+     * Hear from connected peers of others that have the same content. Default true.
+     */
+    public var pexEnabled: Bool?
+    /**
+     * Find peers through Gun relays. Default true; it does nothing without `gun_peers`.
+     */
+    public var gunEnabled: Bool?
+    /**
+     * Gun relays (`https://host/gun`, `ws://host:port/gun`). Default none.
+     */
+    public var gunPeers: [String]
+    /**
      * Contact nothing but the local network and addresses given by the user. Default false.
      */
     public var localOnly: Bool?
@@ -2138,6 +2164,10 @@ public struct LightNodeOptions: Equatable, Hashable {
      * Keep state in `persistence_dir`. Default false; setting the directory is enough.
      */
     public var enablePersistence: Bool?
+    /**
+     * How much this node remembers of others: `light`, `standard` or `super`. Default `light`.
+     */
+    public var nodeType: String?
     /**
      * Connections held at once. Default 1000, range 1 to 100000.
      */
@@ -2212,6 +2242,26 @@ public struct LightNodeOptions: Equatable, Hashable {
          * Find peers on the local network by multicast DNS. Default true.
          */localEnabled: Bool? = nil, 
         /**
+         * Find peers in the distributed hash table. Default true.
+         */dhtEnabled: Bool? = nil, 
+        /**
+         * The hash table to take part in: `public` (libp2p and IPFS) or `private` (nodes of this library). Default: public
+         * without bootstrap nodes, private with them or when `local_only` is set.
+         */dhtNetwork: String? = nil, 
+        /**
+         * Nodes (`host:port` or multiaddrs) by which this one joins the hash table. Default empty: the well-known ones of
+         * the public table.
+         */bootstrapNodes: [String] = [], 
+        /**
+         * Hear from connected peers of others that have the same content. Default true.
+         */pexEnabled: Bool? = nil, 
+        /**
+         * Find peers through Gun relays. Default true; it does nothing without `gun_peers`.
+         */gunEnabled: Bool? = nil, 
+        /**
+         * Gun relays (`https://host/gun`, `ws://host:port/gun`). Default none.
+         */gunPeers: [String] = [], 
+        /**
          * Contact nothing but the local network and addresses given by the user. Default false.
          */localOnly: Bool? = nil, 
         /**
@@ -2223,6 +2273,9 @@ public struct LightNodeOptions: Equatable, Hashable {
         /**
          * Keep state in `persistence_dir`. Default false; setting the directory is enough.
          */enablePersistence: Bool? = nil, 
+        /**
+         * How much this node remembers of others: `light`, `standard` or `super`. Default `light`.
+         */nodeType: String? = nil, 
         /**
          * Connections held at once. Default 1000, range 1 to 100000.
          */maxConnections: UInt32? = nil, 
@@ -2269,10 +2322,17 @@ public struct LightNodeOptions: Equatable, Hashable {
         self.enableTcp = enableTcp
         self.enableUdp = enableUdp
         self.localEnabled = localEnabled
+        self.dhtEnabled = dhtEnabled
+        self.dhtNetwork = dhtNetwork
+        self.bootstrapNodes = bootstrapNodes
+        self.pexEnabled = pexEnabled
+        self.gunEnabled = gunEnabled
+        self.gunPeers = gunPeers
         self.localOnly = localOnly
         self.interfaces = interfaces
         self.persistenceDir = persistenceDir
         self.enablePersistence = enablePersistence
+        self.nodeType = nodeType
         self.maxConnections = maxConnections
         self.downloadLimit = downloadLimit
         self.peerDownloadLimit = peerDownloadLimit
@@ -2309,10 +2369,17 @@ public struct FfiConverterTypeLightNodeOptions: FfiConverterRustBuffer {
                 enableTcp: FfiConverterOptionBool.read(from: &buf), 
                 enableUdp: FfiConverterOptionBool.read(from: &buf), 
                 localEnabled: FfiConverterOptionBool.read(from: &buf), 
+                dhtEnabled: FfiConverterOptionBool.read(from: &buf), 
+                dhtNetwork: FfiConverterOptionString.read(from: &buf), 
+                bootstrapNodes: FfiConverterSequenceString.read(from: &buf), 
+                pexEnabled: FfiConverterOptionBool.read(from: &buf), 
+                gunEnabled: FfiConverterOptionBool.read(from: &buf), 
+                gunPeers: FfiConverterSequenceString.read(from: &buf), 
                 localOnly: FfiConverterOptionBool.read(from: &buf), 
                 interfaces: FfiConverterOptionSequenceString.read(from: &buf), 
                 persistenceDir: FfiConverterOptionString.read(from: &buf), 
                 enablePersistence: FfiConverterOptionBool.read(from: &buf), 
+                nodeType: FfiConverterOptionString.read(from: &buf), 
                 maxConnections: FfiConverterOptionUInt32.read(from: &buf), 
                 downloadLimit: FfiConverterOptionUInt64.read(from: &buf), 
                 peerDownloadLimit: FfiConverterOptionUInt64.read(from: &buf), 
@@ -2335,10 +2402,17 @@ public struct FfiConverterTypeLightNodeOptions: FfiConverterRustBuffer {
         FfiConverterOptionBool.write(value.enableTcp, into: &buf)
         FfiConverterOptionBool.write(value.enableUdp, into: &buf)
         FfiConverterOptionBool.write(value.localEnabled, into: &buf)
+        FfiConverterOptionBool.write(value.dhtEnabled, into: &buf)
+        FfiConverterOptionString.write(value.dhtNetwork, into: &buf)
+        FfiConverterSequenceString.write(value.bootstrapNodes, into: &buf)
+        FfiConverterOptionBool.write(value.pexEnabled, into: &buf)
+        FfiConverterOptionBool.write(value.gunEnabled, into: &buf)
+        FfiConverterSequenceString.write(value.gunPeers, into: &buf)
         FfiConverterOptionBool.write(value.localOnly, into: &buf)
         FfiConverterOptionSequenceString.write(value.interfaces, into: &buf)
         FfiConverterOptionString.write(value.persistenceDir, into: &buf)
         FfiConverterOptionBool.write(value.enablePersistence, into: &buf)
+        FfiConverterOptionString.write(value.nodeType, into: &buf)
         FfiConverterOptionUInt32.write(value.maxConnections, into: &buf)
         FfiConverterOptionUInt64.write(value.downloadLimit, into: &buf)
         FfiConverterOptionUInt64.write(value.peerDownloadLimit, into: &buf)

@@ -3499,6 +3499,38 @@ data class LightNodeOptions (
     var `localEnabled`: kotlin.Boolean? = null 
     , 
     /**
+     * Find peers in the distributed hash table. Default true.
+     */
+    var `dhtEnabled`: kotlin.Boolean? = null 
+    , 
+    /**
+     * The hash table to take part in: `public` (libp2p and IPFS) or `private` (nodes of this library). Default: public
+     * without bootstrap nodes, private with them or when `local_only` is set.
+     */
+    var `dhtNetwork`: kotlin.String? = null 
+    , 
+    /**
+     * Nodes (`host:port` or multiaddrs) by which this one joins the hash table. Default empty: the well-known ones of
+     * the public table.
+     */
+    var `bootstrapNodes`: List<kotlin.String> = listOf() 
+    , 
+    /**
+     * Hear from connected peers of others that have the same content. Default true.
+     */
+    var `pexEnabled`: kotlin.Boolean? = null 
+    , 
+    /**
+     * Find peers through Gun relays. Default true; it does nothing without `gun_peers`.
+     */
+    var `gunEnabled`: kotlin.Boolean? = null 
+    , 
+    /**
+     * Gun relays (`https://host/gun`, `ws://host:port/gun`). Default none.
+     */
+    var `gunPeers`: List<kotlin.String> = listOf() 
+    , 
+    /**
      * Contact nothing but the local network and addresses given by the user. Default false.
      */
     var `localOnly`: kotlin.Boolean? = null 
@@ -3517,6 +3549,11 @@ data class LightNodeOptions (
      * Keep state in `persistence_dir`. Default false; setting the directory is enough.
      */
     var `enablePersistence`: kotlin.Boolean? = null 
+    , 
+    /**
+     * How much this node remembers of others: `light`, `standard` or `super`. Default `light`.
+     */
+    var `nodeType`: kotlin.String? = null 
     , 
     /**
      * Connections held at once. Default 1000, range 1 to 100000.
@@ -3606,9 +3643,16 @@ public object FfiConverterTypeLightNodeOptions: FfiConverterRustBuffer<LightNode
             FfiConverterOptionalBoolean.read(buf),
             FfiConverterOptionalBoolean.read(buf),
             FfiConverterOptionalBoolean.read(buf),
+            FfiConverterOptionalString.read(buf),
+            FfiConverterSequenceString.read(buf),
+            FfiConverterOptionalBoolean.read(buf),
+            FfiConverterOptionalBoolean.read(buf),
+            FfiConverterSequenceString.read(buf),
+            FfiConverterOptionalBoolean.read(buf),
             FfiConverterOptionalSequenceString.read(buf),
             FfiConverterOptionalString.read(buf),
             FfiConverterOptionalBoolean.read(buf),
+            FfiConverterOptionalString.read(buf),
             FfiConverterOptionalUInt.read(buf),
             FfiConverterOptionalULong.read(buf),
             FfiConverterOptionalULong.read(buf),
@@ -3631,10 +3675,17 @@ public object FfiConverterTypeLightNodeOptions: FfiConverterRustBuffer<LightNode
             FfiConverterOptionalBoolean.allocationSize(value.`enableTcp`) +
             FfiConverterOptionalBoolean.allocationSize(value.`enableUdp`) +
             FfiConverterOptionalBoolean.allocationSize(value.`localEnabled`) +
+            FfiConverterOptionalBoolean.allocationSize(value.`dhtEnabled`) +
+            FfiConverterOptionalString.allocationSize(value.`dhtNetwork`) +
+            FfiConverterSequenceString.allocationSize(value.`bootstrapNodes`) +
+            FfiConverterOptionalBoolean.allocationSize(value.`pexEnabled`) +
+            FfiConverterOptionalBoolean.allocationSize(value.`gunEnabled`) +
+            FfiConverterSequenceString.allocationSize(value.`gunPeers`) +
             FfiConverterOptionalBoolean.allocationSize(value.`localOnly`) +
             FfiConverterOptionalSequenceString.allocationSize(value.`interfaces`) +
             FfiConverterOptionalString.allocationSize(value.`persistenceDir`) +
             FfiConverterOptionalBoolean.allocationSize(value.`enablePersistence`) +
+            FfiConverterOptionalString.allocationSize(value.`nodeType`) +
             FfiConverterOptionalUInt.allocationSize(value.`maxConnections`) +
             FfiConverterOptionalULong.allocationSize(value.`downloadLimit`) +
             FfiConverterOptionalULong.allocationSize(value.`peerDownloadLimit`) +
@@ -3656,10 +3707,17 @@ public object FfiConverterTypeLightNodeOptions: FfiConverterRustBuffer<LightNode
             FfiConverterOptionalBoolean.write(value.`enableTcp`, buf)
             FfiConverterOptionalBoolean.write(value.`enableUdp`, buf)
             FfiConverterOptionalBoolean.write(value.`localEnabled`, buf)
+            FfiConverterOptionalBoolean.write(value.`dhtEnabled`, buf)
+            FfiConverterOptionalString.write(value.`dhtNetwork`, buf)
+            FfiConverterSequenceString.write(value.`bootstrapNodes`, buf)
+            FfiConverterOptionalBoolean.write(value.`pexEnabled`, buf)
+            FfiConverterOptionalBoolean.write(value.`gunEnabled`, buf)
+            FfiConverterSequenceString.write(value.`gunPeers`, buf)
             FfiConverterOptionalBoolean.write(value.`localOnly`, buf)
             FfiConverterOptionalSequenceString.write(value.`interfaces`, buf)
             FfiConverterOptionalString.write(value.`persistenceDir`, buf)
             FfiConverterOptionalBoolean.write(value.`enablePersistence`, buf)
+            FfiConverterOptionalString.write(value.`nodeType`, buf)
             FfiConverterOptionalUInt.write(value.`maxConnections`, buf)
             FfiConverterOptionalULong.write(value.`downloadLimit`, buf)
             FfiConverterOptionalULong.write(value.`peerDownloadLimit`, buf)
