@@ -207,7 +207,7 @@ async fn a_peer_that_floods_with_junk_is_dropped_and_reported() {
         let added = (0..50).map(|number| (Flags::default(), entry(number))).collect();
         Exchange { added, dropped: Vec::new() }
     };
-    let sent = flood(&host, hash, junk).await;
+    let sent = Box::pin(flood(&host, hash, junk)).await;
     let most = limits::PEX_BURST + limits::PEX_STRIKES;
     println!("dropped after {sent} messages");
     // It sends on for a moment while the end of the stream is on its way to it.
@@ -223,7 +223,7 @@ async fn a_peer_that_floods_with_junk_is_dropped_and_reported() {
     assert!(warning.message.contains("floods"), "{warning:?}");
     // An oversized message ends it at once.
     let oversized = |_| Exchange { dropped: vec![PeerId::from_text("x"); 200], ..Exchange::default() };
-    flood(&host, hash, oversized).await;
+    Box::pin(flood(&host, hash, oversized)).await;
     // The host serves everybody else as before.
     let client = FileClient::new(node(), ClientOptions::default()).expect("valid options");
     client.start().await.expect("start");
