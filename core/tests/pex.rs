@@ -177,12 +177,12 @@ async fn flood(host: &FileHost, hash: FileHash, message: impl Fn(u32) -> Exchang
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    within(async {
+    within(Box::pin(async {
         tokio::select! {
             () = reading => {}
             () = writing => {}
         }
-    })
+    }))
     .await;
     fabric.shutdown().await;
     sent
@@ -202,12 +202,13 @@ async fn a_peer_that_floods_with_junk_is_dropped_and_reported() {
             peer: PeerId::from_text(&format!("{serial}x{number}")),
             addresses: vec!["/ip4/10.0.0.1/tcp/22".into()],
         };
-        let entry =
-            |number: u32| if number % 2 == 0 { plain(number) } else { Entry::Signed(Bytes::from_static(b"no")) };
+        let entry = |number: u32| {
+            if number.is_multiple_of(2) { plain(number) } else { Entry::Signed(Bytes::from_static(b"no")) }
+        };
         let added = (0..50).map(|number| (Flags::default(), entry(number))).collect();
         Exchange { added, dropped: Vec::new() }
     };
-    let sent = flood(&host, hash, junk).await;
+    let sent = Box::pin(flood(&host, hash, junk)).await;
     let most = limits::PEX_BURST + limits::PEX_STRIKES;
     println!("dropped after {sent} messages");
     // It sends on for a moment while the end of the stream is on its way to it.
@@ -223,7 +224,7 @@ async fn a_peer_that_floods_with_junk_is_dropped_and_reported() {
     assert!(warning.message.contains("floods"), "{warning:?}");
     // An oversized message ends it at once.
     let oversized = |_| Exchange { dropped: vec![PeerId::from_text("x"); 200], ..Exchange::default() };
-    flood(&host, hash, oversized).await;
+    Box::pin(flood(&host, hash, oversized)).await;
     // The host serves everybody else as before.
     let client = FileClient::new(node(), ClientOptions::default()).expect("valid options");
     client.start().await.expect("start");

@@ -73,6 +73,19 @@ class HostKeywords(TypedDict, total=False):
     """Peers served at once (one of them the optimistic choice) while more want data. Default 4, range 1 to 1000."""
     chunk_size: int
     """Unit of the ``hostFileCallback`` contract in bytes. Default 65536, range 1024 to 16777216."""
+    enable_watcher: bool
+    """Follow what changes in ``directory``: new files are shared, removed ones withdrawn. Default false."""
+    watch_dir: Path | None
+    """Directory whose files are shared at start and followed from then on. Default none: ``directory``, with
+    ``enable_watcher``."""
+    watch_recursive: bool
+    """Follow subdirectories too. Default true."""
+    watch_include_extensions: Sequence[str]
+    """Of the followed directory share only files with one of these extensions. Default empty: all."""
+    watch_exclude_extensions: Sequence[str]
+    """Of the followed directory share no file with one of these extensions. Default none."""
+    watch_max_file_size: int
+    """Of the followed directory share no larger file, in bytes. Default 0: no limit."""
 
 
 class ClientKeywords(TypedDict, total=False):
@@ -280,6 +293,28 @@ class ConnectKeywords(TypedDict, total=False):
     """Remember what worked and try it first the next time. Default true."""
 
 
+class WatchKeywords(TypedDict, total=False):
+    """Keyword arguments of watch_directory."""
+
+    recursive: bool
+    """Subdirectories too. Default true."""
+    include_extensions: Sequence[str]
+    """Share only files with one of these extensions, in upper or lower case. Default empty: all."""
+    exclude_extensions: Sequence[str]
+    """Share no file with one of these extensions. Default none."""
+    max_file_size: int
+    """Share no larger file, in bytes. Default 0: no limit."""
+    stability_ms: int
+    """Share a file when nothing was written to it for so long, in ms. Default 2000, range 10 to 3600000."""
+    stability: float
+    """The same in seconds."""
+    poll_interval_ms: int
+    """Look through the directory at this interval, in ms, instead of asking the operating system what changes: for
+    network file systems. Default 0: ask the operating system. Range 100 to 86400000."""
+    poll_interval: float
+    """The same in seconds."""
+
+
 class MappingKeywords(TypedDict, total=False):
     """Keyword arguments of create_upnp_mapping and delete_upnp_mapping."""
 
@@ -418,7 +453,9 @@ class NatKeywords(TypedDict, total=False):
 
 
 SECONDS = {
+    "poll_interval": "poll_interval_ms",
     "request_timeout": "request_timeout_ms",
+    "stability": "stability_ms",
     "timeout": "timeout_ms",
 }
 """Names that take seconds, and the option in milliseconds that each one sets."""

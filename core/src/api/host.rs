@@ -83,7 +83,7 @@ impl FileHost {
         self.node.watch_directory(path.into(), options)
     }
 
-    /// Follows a directory no more; its files stay shared. `false` when it was not watched.
+    /// Follows a directory no more; its files stay shared. `false` when it was not watched. Cancel safe.
     pub async fn unwatch_directory(&self, path: impl Into<PathBuf>) -> Result<bool> {
         self.node.unwatch_directory(path.into()).await
     }

@@ -22,14 +22,22 @@ use crate::store::watch::{Change, WatchConfig};
 
 /// The watched directories of a running node, by absolute path.
 #[derive(Clone, Default)]
-pub(super) struct Watches(Arc<Mutex<BTreeMap<PathBuf, CancellationToken>>>);
+pub(super) struct Watches(Arc<Mutex<BTreeMap<PathBuf, Watching>>>);
+
+#[derive(Clone)]
+struct Watching {
+    /// Cancelled to end it.
+    stop: CancellationToken,
+    /// Cancelled when it has ended.
+    done: CancellationToken,
+}
 
 impl Watches {
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<PathBuf, CancellationToken>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<PathBuf, Watching>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, path: &Path, stop: &CancellationToken) -> Result<CancellationToken> {
+    fn add(&self, path: &Path, stop: &CancellationToken) -> Result<Watching> {
         let mut watches = self.lock();
         if watches.contains_key(path) {
             let text = format!("{} is watched already", path.display());
@@ -39,9 +47,9 @@ impl Watches {
             let text = format!("a node watches at most {} directories", limits::MAX_WATCHED_DIRECTORIES);
             return Err(Error::new(ErrorKind::LimitReached, text));
         }
-        let token = stop.child_token();
-        watches.insert(path.to_owned(), token.clone());
-        Ok(token)
+        let watching = Watching { stop: stop.child_token(), done: CancellationToken::new() };
+        watches.insert(path.to_owned(), watching.clone());
+        Ok(watching)
     }
 }
 
@@ -56,7 +64,7 @@ impl Node {
                 None => Box::pin(node.ensure_started()).await?,
             };
             let path = absolute(&path)?;
-            let stop = running.watches.add(&path, &running.stop)?;
+            let Watching { stop, done } = running.watches.add(&path, &running.stop)?;
             let (ready, is_ready) = oneshot::channel();
             let watch = Watch {
                 node: Arc::downgrade(&node.inner),
@@ -67,11 +75,9 @@ impl Node {
             let config = config(options, node.inner.node.state_dir());
             let watches = running.watches.clone();
             running.tracker.spawn(async move {
-                let stop = watch.stop.clone();
+                let _done = done.drop_guard();
                 let result = watch.run(&path, config, ready).await;
-                stop.cancel();
-                // Unless it is watched anew by now.
-                watches.lock().retain(|other, token| *other != path || !token.is_cancelled());
+                watches.lock().remove(&path);
                 if let Err(error) = result {
                     tracing::debug!(error = %error.full_message(), "a directory is not watched any more");
                 }
@@ -91,11 +97,11 @@ impl Node {
     pub(crate) async fn unwatch_directory(&self, path: PathBuf) -> Result<bool> {
         let path = absolute(&path)?;
         let Some(running) = self.running() else { return Ok(false) };
-        let watch = running.watches.lock().remove(&path);
-        if let Some(watch) = &watch {
-            watch.cancel();
-        }
-        Ok(watch.is_some())
+        let watching = running.watches.lock().get(&path).cloned();
+        let Some(Watching { stop, done }) = watching else { return Ok(false) };
+        stop.cancel();
+        done.cancelled().await;
+        Ok(true)
     }
 }
 

@@ -122,7 +122,7 @@ pub enum Look {
 }
 
 /// Tells what [`scan_without`] would make of one path below the directory. `excluded` are [`real_paths`].
-pub fn look(directory: &Path, path: &Path, excluded: &HashSet<PathBuf>) -> Look {
+pub(super) fn look(directory: &Path, path: &Path, excluded: &HashSet<PathBuf>) -> Look {
     let (Ok(inner), Ok(root)) = (path.strip_prefix(directory), fs::canonicalize(directory)) else {
         return Look::Nothing;
     };
@@ -152,7 +152,7 @@ pub fn look(directory: &Path, path: &Path, excluded: &HashSet<PathBuf>) -> Look 
 }
 
 /// The paths as they really are, to compare; those that do not exist exclude nothing.
-pub fn real_paths(excluded: &[PathBuf]) -> HashSet<PathBuf> {
+pub(super) fn real_paths(excluded: &[PathBuf]) -> HashSet<PathBuf> {
     excluded.iter().filter_map(|path| fs::canonicalize(path).ok()).collect()
 }
 

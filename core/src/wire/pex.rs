@@ -74,11 +74,13 @@ impl Exchange {
                 }
                 Entry::Plain { peer, addresses } => {
                     put_text(&mut body, peer.as_str());
-                    let fits = |address: &&String| address.len() <= usize::from(u8::MAX);
+                    let fits = |address: &&String| u8::try_from(address.len()).is_ok();
                     let addresses: Vec<&String> =
                         addresses.iter().filter(fits).take(limits::MAX_ADDRESSES_PER_PEER).collect();
                     body.push(addresses.len() as u8);
-                    addresses.iter().for_each(|address| put_text(&mut body, address));
+                    for address in addresses {
+                        put_text(&mut body, address);
+                    }
                     0
                 }
             };

@@ -377,7 +377,7 @@ mod tests {
     fn a_directory_that_cannot_be_watched_is_polled() {
         let home = tempfile::tempdir().expect("a directory");
         let config = WatchConfig { stability: Duration::from_millis(50), ..WatchConfig::default() };
-        let (sender, told) = std::sync::mpsc::channel();
+        let (sender, told) = std::sync::mpsc::sync_channel(100);
         let tell = move |told| sender.send(told).is_ok();
         let watcher = Watcher::start(home.path(), config, tell).expect("a directory");
         watcher.shared.take(Err(notify::Error::new(notify::ErrorKind::MaxFilesWatch)));

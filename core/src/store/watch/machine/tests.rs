@@ -125,7 +125,9 @@ fn files_and_directories_that_move_are_recognised_in_any_order() {
         if reversed {
             names.reverse();
         }
-        names.iter().for_each(|name| world.touch(name));
+        for name in names {
+            world.touch(name);
+        }
         let mut moves = world.pass(200 * MS);
         moves.sort_by_key(|change| format!("{change:?}"));
         let moved = |from: &str, to: &str, fingerprint| Change::Moved { from: at(from), to: at(to), fingerprint };
