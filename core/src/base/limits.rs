@@ -1,11 +1,13 @@
 //! Every bound of the library in one place, each with its reason. A queue, table, frame or wait without an entry
 //! here is a defect.
 
+mod gun;
 mod nat;
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+pub use gun::*;
 pub use nat::*;
 
 // --- names ---
