@@ -1,6 +1,7 @@
 //! Every bound of the library in one place, each with its reason. A queue, table, frame or wait without an entry
 //! here is a defect.
 
+mod gun;
 mod nat;
 mod pex;
 mod watch;
@@ -8,6 +9,7 @@ mod watch;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+pub use gun::*;
 pub use nat::*;
 pub use pex::*;
 pub use watch::*;
