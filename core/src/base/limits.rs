@@ -263,8 +263,6 @@ pub const QUIC_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 pub const MAX_BOOTSTRAP_NODES: usize = 64;
 /// Prefixes of one shard host: all of two hex digits.
 pub const MAX_SHARD_PREFIXES: usize = 256;
-/// Gun relays one node talks to: each gets everything.
-pub const MAX_GUN_RELAYS: usize = 8;
 /// Peers the user may name before the node starts.
 pub const MAX_MANUAL_PEERS: usize = 1000;
 /// Largest file of known peers: 10 000 peers of a super node with their addresses and keys.
