@@ -1,11 +1,13 @@
 //! Every bound of the library in one place, each with its reason. A queue, table, frame or wait without an entry
 //! here is a defect.
 
+mod dht;
 mod nat;
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+pub use dht::*;
 pub use nat::*;
 
 // --- names ---

@@ -6,6 +6,7 @@
 //! Not here: dialling candidates, or asking them whether they really have a file.
 
 pub mod candidate;
+pub mod dht;
 pub mod table;
 
 #[cfg(feature = "engine")]
