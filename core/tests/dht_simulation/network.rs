@@ -240,6 +240,11 @@ impl Network {
         self.turn(member, |machine, now| keys.iter().for_each(|key| assert!(machine.announce(now, *key))));
     }
 
+    /// Announces everything again, as after a change of address.
+    pub fn renew(&mut self, member: usize) {
+        self.turn(member, Machine::renew);
+    }
+
     /// Starts a search; what came of it is in [`Network::sought`].
     pub fn search(&mut self, member: usize, key: &FileHash) -> (usize, u64) {
         let now = self.now;
