@@ -115,11 +115,11 @@ fn hostile_nodes_around_a_key_do_not_hide_it() {
 
 #[test]
 fn shard_hosts_shorten_the_way() {
-    let plain = Conditions { nodes: 1000, searches: 60, ..Conditions::default() };
+    let plain = Conditions { nodes: 1000, searches: 50, ..Conditions::default() };
     let (without, with) = (run(plain, 6), run(Conditions { hosts: 32, ..plain }, 6));
-    assert_eq!((success(&without), success(&with)), (60, 60));
+    assert_eq!((success(&without), success(&with)), (50, 50));
     let (without, with) = (Row::of("", &without), Row::of("", &with));
-    assert!(with.hops < without.hops && with.asked_before < without.asked_before, "{without:?} {with:?}");
+    assert!(with.hops < without.hops && with.first_ms <= without.first_ms, "{without:?} {with:?}");
 }
 
 #[test]

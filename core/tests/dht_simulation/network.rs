@@ -256,10 +256,6 @@ impl Network {
         (member, lookup)
     }
 
-    pub fn sought(&self, search: (usize, u64)) -> &Sought {
-        &self.searches[&search]
-    }
-
     /// Searches for a key and waits for the end.
     pub fn find(&mut self, member: usize, key: &FileHash) -> Sought {
         let search = self.search(member, key);

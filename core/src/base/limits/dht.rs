@@ -120,3 +120,20 @@ pub const DHT_BOOTSTRAP_PAUSE_MAX: Duration = Duration::from_secs(5 * 60);
 pub const DHT_SAVE: Duration = Duration::from_secs(10 * 60);
 /// Largest file of what is known; records beyond it are not saved.
 pub const DHT_SAVE_BYTES: usize = 32 * 1024 * 1024;
+/// Records that a light node keeps for others: a few megabytes.
+pub const DHT_RECORDS_LIGHT: usize = 10_000;
+/// Records that a standard node keeps: some 50 MB when full.
+pub const DHT_RECORDS_STANDARD: usize = 100_000;
+/// Records that a super node keeps.
+pub const DHT_RECORDS_SUPER: usize = 1_000_000;
+/// After an announcement was written, the stream is held so long if the other side does not close it: some lose a stream
+/// that ends together with its beginning.
+pub const DHT_LINGER: Duration = Duration::from_millis(500);
+/// Wait after a change of our addresses before everything is announced again: they come one by one.
+pub const DHT_RENEW_PAUSE: Duration = Duration::from_secs(10);
+/// Confidence in a provider that somebody named and nobody signed.
+pub const DHT_UNSIGNED_CONFIDENCE: f64 = 0.5;
+/// Searches that go on at once.
+pub const DHT_SEARCHES: usize = DHT_LOOKUPS / 2;
+/// Providers one search remembers to have told.
+pub const DHT_TOLD: usize = 1000;

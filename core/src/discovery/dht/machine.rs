@@ -17,7 +17,8 @@ use super::key::{Key, Node};
 use super::message::{Kind, Message};
 use super::routing::{Heard, Routing};
 use super::shard::{Hosts, Shards};
-use super::store::Store;
+use super::snapshot::{self, Known};
+use super::store::{Record, Store};
 use crate::base::ids::FileHash;
 use crate::base::limits;
 use crate::base::random::Jitter;
@@ -180,7 +181,7 @@ impl Machine {
     /// A node is there and serves the DHT: it identified itself on an authenticated link.
     pub fn heard(&mut self, now: Time, contact: &Contact) {
         let was_lost = self.routing.is_empty();
-        self.note(now, contact, None);
+        self.note(now, contact);
         if was_lost && !self.routing.is_empty() {
             self.lost = false;
             self.next_refresh = now;
@@ -188,8 +189,8 @@ impl Machine {
         self.pump(now);
     }
 
-    fn note(&mut self, now: Time, contact: &Contact, ours: Option<bool>) {
-        if let Heard::Doubt(silent) = self.routing.heard(now, contact, ours) {
+    fn note(&mut self, now: Time, contact: &Contact) {
+        if let Heard::Doubt(silent) = self.routing.heard(now, contact) {
             let asked = self.requests.values().any(|request| request.to.node == silent.node);
             if !asked && self.requests.len() < limits::DHT_OUTBOUND {
                 self.send(now, None, silent, 0, Message::new(Kind::Ping, Vec::new()));
@@ -245,7 +246,7 @@ impl Machine {
     /// must have been verified.
     pub fn response(&mut self, now: Time, request: u64, answer: Message, scope: Scope) {
         let Some(Request { to, lookup, hops, .. }) = self.requests.remove(&request) else { return };
-        self.note(now, &to, Some(answer.shards.is_some()));
+        self.note(now, &to);
         if let Some(shards) = answer.shards.as_deref().and_then(Shards::decode) {
             self.hosts.note(now, &to, shards, true);
         }
@@ -332,6 +333,34 @@ impl Machine {
         // A clock that is behind ours does not make it invalid before its time, nor one ahead valid for longer.
         let left = Duration::from_millis(left).clamp(limits::MAX_CLOCK_SKEW, limits::DHT_RECORD_TTL);
         Some((announcement.issued_ms, left))
+    }
+
+    /// What is known, as bytes for the next run.
+    pub fn save(&self, now: Time) -> Vec<u8> {
+        let mut writer = snapshot::Writer::default();
+        let now_ms = self.epoch_ms.saturating_add(now.as_micros() / 1000);
+        let nodes = self.routing.contacts().all(|contact| writer.node(contact));
+        let mut records = self.store.records().take_while(|_| nodes);
+        records.all(|(key, record)| {
+            let left = u64::try_from(record.expires.since(now).as_millis()).unwrap_or(u64::MAX);
+            writer.record(now_ms.saturating_add(left), key, record)
+        });
+        writer.finish()
+    }
+
+    /// Takes over what an earlier run knew. Its nodes are asked soon whether they are still there.
+    pub fn restore(&mut self, now: Time, bytes: &[u8]) {
+        let now_ms = self.epoch_ms.saturating_add(now.as_micros() / 1000);
+        for known in snapshot::read(bytes, now_ms) {
+            match known {
+                Known::Node(contact) => self.heard(now, &contact),
+                Known::Record { key, provider, announcement, left } => {
+                    let (announcement, issued_ms) =
+                        announcement.map_or((None, 0), |(bytes, issued_ms)| (Some(bytes), issued_ms));
+                    self.store.put(now, &key, Record { provider, announcement, issued_ms, expires: now + left });
+                }
+            }
+        }
     }
 
     /// Sizes for tests of bounds: nodes, records, shard hosts, lookups, requests, outputs.

@@ -3,9 +3,11 @@
 //!
 //! The parts, all pure: [`key`] measures distances, [`contact`] says who may be told of which address, [`message`] is what
 //! travels, [`routing`] whom we know, [`query`] one lookup, [`store`] what we keep for others, [`shard`] who keeps what,
-//! [`announce`] what we announce, and [`machine`] joins them.
+//! [`announce`] what we announce, [`machine`] joins them, and [`snapshot`] outlasts them. With the
+//! feature `engine`, `driver` runs the machine over the fabric's streams as a [`Source`](super::source::Source).
 
 pub mod announce;
+pub mod config;
 pub mod contact;
 pub mod key;
 pub mod machine;
@@ -13,4 +15,12 @@ pub mod message;
 pub mod query;
 pub mod routing;
 pub mod shard;
+pub mod snapshot;
 pub mod store;
+
+#[cfg(feature = "engine")]
+pub mod driver;
+
+pub use config::{DhtConfig, DhtStatus, Network};
+#[cfg(feature = "engine")]
+pub use driver::Dht;

@@ -47,6 +47,8 @@ pub struct Query {
     target: Key,
     /// Size of the network that is reckoned with.
     expected: f64,
+    /// Nodes to settle on.
+    width: usize,
     paths: Vec<Path>,
     states: HashMap<Node, State>,
     asked: usize,
@@ -63,13 +65,13 @@ pub struct Ask {
 }
 
 impl Query {
-    /// Starts from these nodes, nearest first. `estimate` is the number of nodes in the network, as far as known.
-    pub fn new(target: Key, estimate: f64, seeds: Vec<Contact>, paths: usize) -> Self {
+    /// Starts from these nodes, nearest first, and ends when the `width` nearest have answered. `estimate` is the number
+    /// of nodes in the network, as far as known.
+    pub fn new(target: Key, estimate: f64, seeds: Vec<Contact>, paths: usize, width: usize) -> Self {
         let count = paths.min(seeds.len()).max(1);
         let paths = (0..count).map(|_| Path::default()).collect();
-        // Twice as many, so that an estimate that is a little low passes nobody over.
-        let expected = 2.0 * estimate.max(1.0);
-        let mut query = Self { target, expected, paths, states: HashMap::new(), asked: 0, turn: 0 };
+        let expected = reckoned_with(estimate);
+        let mut query = Self { target, expected, width, paths, states: HashMap::new(), asked: 0, turn: 0 };
         for (index, contact) in seeds.into_iter().enumerate() {
             query.paths[index % count].add(&target, contact, 0);
         }
@@ -126,14 +128,14 @@ impl Query {
         Some(ask)
     }
 
-    /// The k nearest candidates whose state fits, with the defences of this module.
+    /// The nearest candidates whose state fits, with the defences of this module.
     fn nearest<'a>(
         &self,
         candidates: &'a BTreeMap<Distance, Candidate>,
         fits: impl Fn(Option<&State>) -> bool,
     ) -> Vec<&'a Candidate> {
         let fitting = candidates.values().filter(|candidate| fits(self.states.get(&candidate.contact.node)));
-        choose(&self.target, self.expected, fitting, |candidate| &candidate.contact)
+        choose(&self.target, self.expected, self.width, fitting, |candidate| &candidate.contact)
     }
 
     /// Asks somebody who may know without being near, on one of the paths. `None` if that was asked already.
@@ -196,7 +198,7 @@ impl Query {
         self.paths.iter().all(|path| path.finished)
     }
 
-    /// The k nearest nodes that answered on any path, nearest first.
+    /// The nearest nodes that answered on any path, nearest first.
     pub fn closest(&self) -> Vec<Contact> {
         let all = self.union();
         let mut nearest = self.nearest(&all, |state| state == Some(&State::Answered));
@@ -207,14 +209,6 @@ impl Query {
     /// The size of the network that this lookup reckons with.
     pub const fn expected(&self) -> f64 {
         self.expected
-    }
-
-    /// All nodes that were heard of and did not fail, nearest first.
-    pub fn surroundings(&self) -> Vec<Contact> {
-        let alive =
-            |contact: &Contact| !matches!(self.states.get(&contact.node), Some(State::Failed | State::Slow { .. }));
-        let union = self.union().into_values().map(|candidate| candidate.contact);
-        union.filter(alive).collect()
     }
 
     fn union(&self) -> BTreeMap<Distance, Candidate> {
@@ -229,19 +223,25 @@ impl Query {
 /// Nodes of a level, and much nearer than usual, that count for nearest besides those to be expected there.
 const TOO_NEAR: usize = 3;
 
-/// The k nearest to a position of these, with the defences of this module. They are given nearest first.
+/// What a network is reckoned to have at most: an estimate that is a little low shall pass nobody over.
+pub fn reckoned_with(estimate: f64) -> f64 {
+    2.0 * estimate.max(1.0)
+}
+
+/// The nearest to a position of these, with the defences of this module. They are given nearest first.
 fn choose<'a, T>(
     target: &Key,
     expected: f64,
+    width: usize,
     candidates: impl Iterator<Item = &'a T>,
     contact: impl Fn(&T) -> &Contact,
 ) -> Vec<&'a T> {
-    let mut chosen: Vec<&T> = Vec::with_capacity(limits::DHT_K);
+    let mut chosen: Vec<&T> = Vec::with_capacity(width);
     let mut passed: Vec<&T> = Vec::new();
     let mut groups: HashMap<Group, usize> = HashMap::new();
     let (mut level, mut in_level, mut too_near) = (u32::MAX, 0, 0);
     for candidate in candidates {
-        if chosen.len() >= limits::DHT_K {
+        if chosen.len() >= width {
             break;
         }
         let bits = target.shared_bits(contact(candidate).node.key());
@@ -254,7 +254,7 @@ fn choose<'a, T>(
         let of: Vec<Group> = contact(candidate).groups().collect();
         let owned = of.iter().any(|group| groups.get(group).is_some_and(|n| *n >= limits::DHT_GROUP_PER_LOOKUP));
         if crowded || owned {
-            if passed.len() < limits::DHT_K {
+            if passed.len() < width {
                 passed.push(candidate);
             }
             continue;
@@ -264,16 +264,17 @@ fn choose<'a, T>(
         of.into_iter().for_each(|group| *groups.entry(group).or_default() += 1);
         chosen.push(candidate);
     }
-    let missing = limits::DHT_K - chosen.len();
+    let missing = width - chosen.len();
     chosen.extend(passed.into_iter().take(missing));
     chosen
 }
 
-/// The k nodes of these that should keep the records of a position. `expected` is the size of the network.
+/// The k nodes of these that are nearest to a position, as lookups see it: no crowd around it, and no single network.
+/// `expected` is the size of the network that is reckoned with.
 pub fn select<'a>(target: &Key, expected: f64, contacts: &'a [Contact]) -> Vec<&'a Contact> {
     let mut sorted: Vec<&Contact> = contacts.iter().collect();
     sorted.sort_by_cached_key(|contact| target.distance(contact.node.key()));
-    choose(target, expected, sorted.into_iter(), |contact| contact)
+    choose(target, expected, limits::DHT_K, sorted.into_iter(), |contact| contact)
 }
 
 impl Path {
@@ -353,7 +354,7 @@ mod tests {
     fn it_ends_at_the_nearest() {
         let all: Vec<Contact> = (0..500).map(contact).collect();
         let target = Key::of(b"somewhere");
-        let mut query = Query::new(target, 500.0, all[..9].to_vec(), limits::DHT_PATHS);
+        let mut query = Query::new(target, 500.0, all[..9].to_vec(), limits::DHT_PATHS, limits::DHT_K);
         let asked = run(&mut query, &all, |_| false);
         let mut sorted = all.clone();
         sorted.sort_by_cached_key(|one| target.distance(one.node.key()));
@@ -366,7 +367,7 @@ mod tests {
         let all: Vec<Contact> = (0..500).map(contact).collect();
         let is_dead = |one: &Contact| one.node.as_bytes()[3] % 3 == 0;
         let target = Key::of(b"somewhere else");
-        let mut query = Query::new(target, 500.0, all[..9].to_vec(), limits::DHT_PATHS);
+        let mut query = Query::new(target, 500.0, all[..9].to_vec(), limits::DHT_PATHS, limits::DHT_K);
         run(&mut query, &all, is_dead);
         let closest = query.closest();
         assert!(!closest.is_empty() && !closest.iter().any(is_dead));
@@ -379,7 +380,7 @@ mod tests {
         let hostile: Vec<Contact> =
             (1_000_000..2_000_000).map(contact).filter(|one| target.shared_bits(one.node.key()) >= 13).collect();
         assert!(hostile.len() > 60, "{}", hostile.len());
-        let mut query = Query::new(target, 1000.0, honest[..9].to_vec(), limits::DHT_PATHS);
+        let mut query = Query::new(target, 1000.0, honest[..9].to_vec(), limits::DHT_PATHS, limits::DHT_K);
         // Every honest node knows them all.
         let all = [honest.clone(), hostile.clone()].concat();
         for path in &mut query.paths {
@@ -394,7 +395,7 @@ mod tests {
     #[test]
     fn slow_nodes_do_not_hold_it_up_and_still_count() {
         let all: Vec<Contact> = (0..30).map(contact).collect();
-        let mut query = Query::new(Key::of(b"x"), 30.0, all[..1].to_vec(), 1);
+        let mut query = Query::new(Key::of(b"x"), 30.0, all[..1].to_vec(), 1, limits::DHT_K);
         let first = query.next(Time::ZERO).expect("somebody");
         assert_eq!((query.next(Time::ZERO), query.is_finished()), (None, false));
         assert_eq!(query.next_timeout(), Some(Time::ZERO + limits::DHT_SLOW));

@@ -17,8 +17,6 @@ struct Entry {
     contact: Contact,
     heard: Time,
     failures: u8,
-    /// It speaks our extensions.
-    ours: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -73,8 +71,8 @@ impl Routing {
         (bits < Key::BITS).then_some(bits as usize)
     }
 
-    /// A node has proven to be there, at these addresses. `ours` says whether it speaks our extensions, if it showed.
-    pub fn heard(&mut self, now: Time, contact: &Contact, ours: Option<bool>) -> Heard {
+    /// A node has proven to be there, at these addresses.
+    pub fn heard(&mut self, now: Time, contact: &Contact) -> Heard {
         let Some(index) = self.index(contact.node.key()) else { return Heard::Passed };
         if let Some(position) = self.buckets[index].entries.iter().position(|known| known.contact.node == contact.node)
         {
@@ -86,14 +84,14 @@ impl Routing {
                 }
                 self.count_groups(&entry.contact, true);
             }
-            (entry.heard, entry.failures, entry.ours) = (now, 0, ours.unwrap_or(entry.ours));
+            (entry.heard, entry.failures) = (now, 0);
             self.buckets[index].entries.push(entry);
             return Heard::Kept;
         }
         if contact.addresses.is_empty() {
             return Heard::Passed;
         }
-        let entry = Entry { contact: contact.clone(), heard: now, failures: 0, ours: ours.unwrap_or(false) };
+        let entry = Entry { contact: contact.clone(), heard: now, failures: 0 };
         if self.buckets[index].entries.len() < limits::DHT_K {
             if !self.has_room(index, contact) {
                 return Heard::Passed;
@@ -186,11 +184,6 @@ impl Routing {
         self.entry(node).map(|entry| &entry.contact)
     }
 
-    /// Whether a node of the table speaks our extensions.
-    pub fn is_ours(&self, node: &Node) -> bool {
-        self.entry(node).is_some_and(|entry| entry.ours)
-    }
-
     fn entry(&self, node: &Node) -> Option<&Entry> {
         let index = self.index(node.key())?;
         self.buckets[index].entries.iter().find(|entry| entry.contact.node == *node)
@@ -201,19 +194,16 @@ impl Routing {
         self.buckets.iter().flat_map(|bucket| &bucket.entries).map(|entry| &entry.contact)
     }
 
-    /// How many nodes the network seems to have, ours included: those that share so many bits with us, doubled for each
-    /// bit. The shallow buckets are full and know only a part of theirs, the deepest are a matter of luck.
+    /// How many nodes the network seems to have, ours included: what a bucket holds, doubled for each bit. Buckets that are
+    /// full know only a part of theirs, so larger numbers are nearer to the truth; but a crowd somewhere falls into one
+    /// bucket, so the largest number does not count. Buckets with few members are a matter of luck.
     pub fn estimate(&self) -> f64 {
-        let mut deeper = self.count;
-        let mut most = deeper as f64;
-        for (bits, bucket) in self.buckets.iter().enumerate() {
-            if deeper < limits::DHT_K / 2 {
-                break;
-            }
-            most = most.max(deeper as f64 * 2_f64.powi(bits as i32));
-            deeper -= bucket.entries.len();
-        }
-        most + 1.0
+        let buckets = self.buckets.iter().map(|bucket| bucket.entries.len()).zip(1..);
+        let of = |(members, bits): (usize, i32)| (members >= 4).then(|| members as f64 * 2_f64.powi(bits));
+        let mut reckoned: Vec<f64> = buckets.filter_map(of).collect();
+        reckoned.sort_by(f64::total_cmp);
+        let second = reckoned.len().checked_sub(2).and_then(|index| reckoned.get(index));
+        second.copied().unwrap_or(0.0).max(self.count as f64) + 1.0
     }
 
     /// Buckets that should be looked into again; they count as refreshed from now on.
@@ -266,7 +256,7 @@ mod tests {
     fn the_nearest_are_those_of_all() {
         let mut table = Routing::new(node(0));
         for number in 1..2000 {
-            table.heard(Time::ZERO, &apart(number), None);
+            table.heard(Time::ZERO, &apart(number));
         }
         let all: Vec<Contact> = table.contacts().cloned().collect();
         assert!(all.len() > 100 && all.len() == table.len());
@@ -278,6 +268,13 @@ mod tests {
         }
         let estimate = table.estimate();
         assert!((1000.0..4000.0).contains(&estimate), "{estimate}");
+        // A crowd somewhere changes little.
+        let near = *node(5).key();
+        for number in (100_000..400_000).filter(|number| near.shared_bits(node(*number).key()) >= 10) {
+            table.heard(Time::ZERO, &apart(number));
+        }
+        let crowded = table.estimate();
+        assert!(crowded < 2.0 * estimate, "{estimate} {crowded}");
     }
 
     #[test]
@@ -287,15 +284,15 @@ mod tests {
         let numbers: Vec<u32> = in_first_bucket(&own).take(limits::DHT_K + 2).collect();
         let (members, late) = numbers.split_at(limits::DHT_K);
         for number in members {
-            assert_eq!(table.heard(Time::ZERO, &apart(*number), None), Heard::Kept);
+            assert_eq!(table.heard(Time::ZERO, &apart(*number)), Heard::Kept);
         }
         let soon = Time::ZERO + Duration::from_secs(1);
-        assert_eq!(table.heard(soon, &apart(late[0]), None), Heard::Passed);
+        assert_eq!(table.heard(soon, &apart(late[0])), Heard::Passed);
         let later = Time::ZERO + limits::DHT_DOUBT;
-        assert_eq!(table.heard(later, &apart(late[1]), None), Heard::Doubt(apart(members[0])));
+        assert_eq!(table.heard(later, &apart(late[1])), Heard::Doubt(apart(members[0])));
         // It answers: nothing changes but the order.
-        table.heard(later, &apart(members[0]), None);
-        assert_eq!(table.heard(later, &apart(late[1]), None), Heard::Doubt(apart(members[1])));
+        table.heard(later, &apart(members[0]));
+        assert_eq!(table.heard(later, &apart(late[1])), Heard::Doubt(apart(members[1])));
         table.failed(&node(members[1]));
         assert!(table.get(&node(members[1])).is_some(), "once is no proof");
         table.failed(&node(members[1]));
@@ -308,7 +305,7 @@ mod tests {
         let own = node(0);
         let mut table = Routing::new(own.clone());
         for number in 1..5000 {
-            table.heard(Time::ZERO, &contact(number, [8, 8, 8, number as u8]), None);
+            table.heard(Time::ZERO, &contact(number, [8, 8, 8, number as u8]));
         }
         assert_eq!(table.len(), limits::DHT_GROUP_PER_TABLE);
         for bucket in &table.buckets {
@@ -317,7 +314,7 @@ mod tests {
         // At home they all may be in one.
         let mut table = Routing::new(own);
         for number in 1..200 {
-            table.heard(Time::ZERO, &contact(number, [192, 168, 1, number as u8]), None);
+            table.heard(Time::ZERO, &contact(number, [192, 168, 1, number as u8]));
         }
         assert!(table.len() > 60);
     }
@@ -326,7 +323,7 @@ mod tests {
     fn buckets_are_refreshed_in_time() {
         let mut table = Routing::new(node(0));
         for number in 1..100 {
-            table.heard(Time::ZERO, &apart(number), None);
+            table.heard(Time::ZERO, &apart(number));
         }
         let due = table.due(Time::ZERO);
         assert!(due.len() >= 5 && due[0] == 0);
@@ -343,8 +340,8 @@ mod tests {
                 now = now + Duration::from_secs(u64::from(number));
                 match what {
                     0 => table.failed(&node(number)),
-                    1 => drop(table.heard(now, &contact(number, [9, 9, network, number as u8]), Some(true))),
-                    _ => drop(table.heard(now, &apart(number), None)),
+                    1 => drop(table.heard(now, &contact(number, [9, 9, network, number as u8]))),
+                    _ => drop(table.heard(now, &apart(number))),
                 }
                 let (count, waiting, groups) = table.sizes();
                 prop_assert_eq!(count, table.contacts().count());

@@ -48,9 +48,8 @@ impl Machine {
                 }
             }
         }
-        let nearest = self.routing.closest(&target, limits::DHT_K + 1).into_iter();
-        let nearest = nearest.map(|contact| contact.within(scope)).filter(is_useful).take(limits::DHT_K);
-        for contact in nearest {
+        let nearest = self.nearest(&target).into_iter().map(|contact| contact.within(scope));
+        for contact in nearest.filter(is_useful) {
             if !answer.closer.iter().any(|known| known.contact.node == contact.node) {
                 answer.closer.push(contact.into());
             }

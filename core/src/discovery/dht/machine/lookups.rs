@@ -1,13 +1,13 @@
 //! The lookups of a node: for providers, for the nodes around what is announced, and to keep the routing table filled.
 //! Not here: the order in which nodes are asked ([`query`](super::super::query)).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::super::announce::Surroundings;
 use super::super::contact::Contact;
 use super::super::key::{Key, Node, provider_key};
 use super::super::message::{Kind, Message, Peer};
-use super::super::query::{Ask, Query};
+use super::super::query::{self, Ask, Query};
 use super::super::shard::Shards;
 use super::{Machine, Output, Summary};
 use crate::base::limits;
@@ -27,6 +27,8 @@ pub(super) struct Lookup {
     purpose: Purpose,
     /// Shard hosts asked beside the paths.
     beside: usize,
+    /// Those that answered and speak our extensions.
+    ours: HashSet<Node>,
 }
 
 /// What a lookup is for.
@@ -52,16 +54,30 @@ impl Purpose {
 }
 
 impl Machine {
+    /// How many nodes the network has, as far as known.
+    fn size(&self) -> f64 {
+        // Before that, a crowd cannot be told from all there are.
+        let is_known = self.joined || self.routing.len() >= 2 * limits::DHT_K;
+        if is_known { self.routing.estimate() } else { UNKNOWN_SIZE }
+    }
+
+    /// The k nearest nodes of the table, with the defences of lookups: else a crowd around a key would be all that anybody
+    /// is told of.
+    pub(super) fn nearest(&self, target: &Key) -> Vec<Contact> {
+        let pool = self.routing.closest(target, 4 * limits::DHT_K);
+        query::select(target, query::reckoned_with(self.size()), &pool).into_iter().cloned().collect()
+    }
+
     pub(super) fn start(&mut self, now: Time, key: Vec<u8>, purpose: Purpose) -> u64 {
         let target = Key::of(&key);
-        let seeds = self.routing.closest(&target, limits::DHT_K);
-        // As long as the size of the network is unknown, no crowd can be told from it.
-        let size = if self.joined { self.routing.estimate() } else { UNKNOWN_SIZE };
-        let query = Query::new(target, size, seeds, self.paths);
+        let seeds = self.nearest(&target);
+        // Of a region, its surroundings count as well.
+        let width = if matches!(purpose, Purpose::Region(_)) { 2 * limits::DHT_K } else { limits::DHT_K };
+        let query = Query::new(target, self.size(), seeds, self.paths, width);
         self.next_id += 1;
         let id = self.next_id;
         let is_search = matches!(purpose, Purpose::Providers { .. });
-        self.lookups.insert(id, Lookup { query, started: now, key, purpose, beside: 0 });
+        self.lookups.insert(id, Lookup { query, started: now, key, purpose, beside: 0, ours: HashSet::new() });
         if is_search {
             for (host, _) in self.hosts.of(&target) {
                 self.ask_beside(now, id, &host, 0);
@@ -175,6 +191,9 @@ impl Machine {
         if !lookup.query.answered(&from.node, hops, closer.clone()) {
             return;
         }
+        if answer.shards.is_some() {
+            lookup.ours.insert(from.node.clone());
+        }
         let target = *lookup.query.target();
         let is_search = matches!(lookup.purpose, Purpose::Providers { .. });
         for (peer, contact) in answer.closer.iter().zip(closer) {
@@ -229,10 +248,13 @@ impl Machine {
             // Whoever knows fewer than k nodes knows them all.
             let farthest = nearest.get(limits::DHT_K - 1);
             let radius_bits = farthest.map_or(0, |farthest| center.shared_bits(farthest.node.key()) + 1);
-            let nodes = if nearest.is_empty() { Vec::new() } else { lookup.query.surroundings() };
-            let surroundings = Surroundings { nodes, radius_bits, expected: lookup.query.expected() };
-            let (hosts, routing) = (self.hosts.of(&center), &self.routing);
-            self.announcer.region_found(now, center, &surroundings, &hosts, |node| routing.is_ours(node));
+            let surroundings = Surroundings { nodes: nearest, radius_bits, expected: lookup.query.expected() };
+            let hosts = self.hosts.of(&center);
+            // Only nodes of our kind say that they host shards.
+            let is_ours =
+                |node: &Node| lookup.ours.contains(node) || hosts.iter().any(|(contact, _)| contact.node == *node);
+            self.announcer.region_found(now, center, &surroundings, &hosts, is_ours);
+            return;
         }
         if is_search {
             let summary = Summary { asked: lookup.query.asked(), found, nearest: nearest.len() };
