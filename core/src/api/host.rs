@@ -129,6 +129,12 @@ impl FileHost {
         self.node.nat_profile()
     }
 
+    /// The parts of the hash table that this host keeps for others as a shard host, in hex digits; empty elsewhere and
+    /// before the start.
+    pub fn shard_prefixes(&self) -> Vec<String> {
+        self.node.shard_prefixes()
+    }
+
     /// Subscribes to events.
     pub fn subscribe(&self) -> EventStream {
         self.node.subscribe()

@@ -14,7 +14,7 @@ use super::events::{EventBus, EventStream};
 use super::reachability::Reachability;
 use super::records::{DiscoveredPeer, FileCallback};
 use super::watching::Watches;
-use super::ways::Ways;
+use super::ways::{Starter, Ways, tell_of_bootstrap};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::events::{ErrorRecord, Event};
 use crate::base::ids::{ContentKey, PeerId};
@@ -83,6 +83,7 @@ pub(super) struct Running {
     pub(super) tracker: TaskTracker,
     inbound: Option<Arc<tokio::sync::Mutex<Incoming>>>,
     pub(super) reachability: Reachability,
+    pub(super) ways: Ways,
     pub(super) watches: Watches,
 }
 
@@ -186,6 +187,8 @@ impl Node {
         let (fabric, fabric_events) = Fabric::start(config).await?;
         let stop = CancellationToken::new();
         let tracker = TaskTracker::new();
+        // What was started ends when something else cannot be.
+        let guard = stop.clone().drop_guard();
         tracker.spawn(forward_events(fabric_events, inner.events.clone(), stop.clone()));
         let sink = self.sink();
         let discovery = PeerDiscovery::new(DiscoveryConfig {
@@ -201,9 +204,14 @@ impl Node {
         }
         let registry = self.registry().await?;
         let reachability = Reachability::start(options, &fabric, &inner.events, &tracker, &stop, registry)?;
-        let ways = Ways { options, fabric: &fabric, discovery: &discovery, reachability: &reachability, serves };
-        ways.local().await;
-        let exchange = ways.exchange().await;
+        let kind = self.node_type()?;
+        let ways =
+            Starter { options, kind, fabric: &fabric, discovery: &discovery, reachability: &reachability, serves };
+        let ways = ways.start().await?;
+        if let Some(dht) = &ways.dht {
+            tracker
+                .spawn(stop.clone().run_until_cancelled_owned(tell_of_bootstrap(dht.status(), inner.events.clone())));
+        }
         let clock = Clock::start();
         let server = serves.then(|| {
             let server = Server::new(
@@ -214,7 +222,7 @@ impl Node {
                 inner.host.upload_slots as usize,
                 Arc::clone(&sink),
             );
-            Arc::new(server.with_exchange(exchange.clone()))
+            Arc::new(server.with_exchange(ways.exchange.clone()))
         });
         if let Some(server) = &server {
             server.set_fallback(self.fallback());
@@ -229,7 +237,7 @@ impl Node {
             fabric: fabric.clone(),
             connector: reachability.connector().clone(),
             discovery: discovery.clone(),
-            exchange,
+            exchange: ways.exchange.clone(),
             library: Arc::clone(&inner.library),
             server,
             limiter: Arc::new(Limiter::new(clock, options.download_limit, options.peer_download_limit)),
@@ -244,7 +252,8 @@ impl Node {
         for (key, priority) in self.announced_here() {
             discovery.announce(&key, priority).await;
         }
-        let running = Running { engine, stop, tracker, inbound, reachability, watches: Watches::default() };
+        guard.disarm();
+        let running = Running { engine, stop, tracker, inbound, reachability, ways, watches: Watches::default() };
         *inner.running.write().unwrap_or_else(PoisonError::into_inner) = Some(running.clone());
         self.enlist();
         inner.events.send(Event::Started {
@@ -271,6 +280,7 @@ impl Node {
             tracing::warn!("work was still running when the node stopped");
         }
         running.engine.discovery.stop().await;
+        running.ways.stop().await;
         running.engine.fabric.shutdown().await;
         self.inner.events.send(Event::Stopped);
         Ok(())

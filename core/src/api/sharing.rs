@@ -162,6 +162,9 @@ impl Node {
         match content_id.parse()? {
             ContentKey::Id(id) => {
                 self.inner.library.map_id(&id, hash)?;
+                if let Some(gun) = self.running().and_then(|running| running.ways.gun) {
+                    gun.map_content(&id, hash)?;
+                }
                 if let (Some(running), true) = (self.running(), self.has_file(&hash))
                     && let Ok(runtime) = tokio::runtime::Handle::try_current()
                 {

@@ -1,6 +1,7 @@
 //! Every bound of the library in one place, each with its reason. A queue, table, frame or wait without an entry
 //! here is a defect.
 
+mod dht;
 mod gun;
 mod nat;
 mod pex;
@@ -9,6 +10,7 @@ mod watch;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+pub use dht::*;
 pub use gun::*;
 pub use nat::*;
 pub use pex::*;

@@ -114,7 +114,6 @@ impl Reachability {
     }
 
     /// Whether strangers can connect to this node without help.
-    #[expect(dead_code, reason = "the hash table asks")]
     pub(super) fn reachable(&self) -> watch::Receiver<bool> {
         self.reachable.clone()
     }
