@@ -9,6 +9,7 @@ use dig_nat_core::ErrorKind;
 use dig_nat_core::api::{FileClient, FileHost, PeerDiscoveryManager, ProgressFn};
 use dig_nat_core::base::events::{Event, Progress};
 use dig_nat_core::base::ids::ContentKey;
+use dig_nat_core::base::limits;
 use dig_nat_core::base::options::{
     AddFileOptions, AnnounceOptions, ClientOptions, DownloadOptions, FindOptions, HostOptions, NodeOptions,
 };
@@ -168,7 +169,7 @@ async fn joined_by_another(continuous: bool) -> u64 {
     let relay = GunRelay::start(GunRelayConfig::default()).await.expect("started");
     let url = format!("ws://{}/gun", relay.address());
     let gun = || NodeOptions { gun_enabled: true, gun_peers: vec![url.clone()], ..alone() };
-    let slow = NodeOptions { upload_limit: 1_000_000, ..gun() };
+    let slow = NodeOptions { upload_limit: 700_000, ..gun() };
     let (first, key) = host(slow, folder.path(), "slow", &content).await;
     let options = ClientOptions { enable_continuous_discovery: continuous, ..ClientOptions::default() };
     let client = FileClient::new(gun(), options).expect("valid");
@@ -178,6 +179,7 @@ async fn joined_by_another(continuous: bool) -> u64 {
     let on_progress: ProgressFn = Arc::new(move |progress: &Progress| seen.store(progress.bytes, Ordering::Relaxed));
     let peers = vec![format!("127.0.0.1:{}", first.port())];
     let order = DownloadOptions { save_path: Some(folder.path().join("copy")), peers, ..DownloadOptions::default() };
+    let begun = tokio::time::Instant::now();
     let download = client.download(key.clone(), order, Some(on_progress));
     within(async {
         while received.load(Ordering::Relaxed) == 0 {
@@ -185,6 +187,8 @@ async fn joined_by_another(continuous: bool) -> u64 {
         }
     })
     .await;
+    // Every download looks around at its beginning.
+    tokio::time::sleep_until(begun + limits::FIRST_SEARCH).await;
     let (second, same) = host(gun(), folder.path(), "fast", &content).await;
     assert_eq!(same, key);
     let result = within(download.wait()).await.expect("fetched");
