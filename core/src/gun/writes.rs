@@ -57,6 +57,7 @@ struct Write {
 
 /// What a put does next.
 #[derive(Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a step is acted on at once, never stored")]
 pub enum Step {
     /// Send this to all relays.
     Send(Message),

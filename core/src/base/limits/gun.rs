@@ -77,6 +77,8 @@ pub const GUN_CLOCK_MARGIN: Duration = super::MAX_CLOCK_SKEW;
 pub const GUN_UPDATE_QUEUE: usize = 256;
 /// Bytes waiting to be sent on one link; a peer that does not read is cut off.
 pub const MAX_GUN_SEND_BYTES: usize = 16 * 1024 * 1024;
+/// Frames waiting there; a frame is at least two bytes, and mostly thousands.
+pub const GUN_SEND_QUEUE: usize = 16_384;
 /// Received frames waiting for the machine.
 pub const GUN_FRAME_QUEUE: usize = 64;
 /// Time for goodbyes when a client or relay stops.

@@ -209,7 +209,7 @@ impl Driver {
                     goodbye = Some(Instant::now() + limits::GUN_STOP_TIMEOUT);
                     self.lock().schedule.leave_all(Instant::now());
                 }
-                Some((job, written)) = running.next(), if !running.is_empty() => self.finished(&job, written),
+                Some((job, written)) = running.next(), if !running.is_empty() => self.finished(&job, &written),
                 changed = addresses.changed(), if addresses_open => {
                     addresses_open = changed.is_ok();
                     self.lock().schedule.all(Instant::now(), true);
@@ -231,8 +231,8 @@ impl Driver {
         }
     }
 
-    fn finished(&self, job: &Job, written: Result<()>) {
-        if let Err(error) = &written {
+    fn finished(&self, job: &Job, written: &Result<()>) {
+        if let Err(error) = written {
             tracing::debug!(?job, error = %error.full_message(), "not written to Gun");
         }
         let config = &self.config;
