@@ -25,7 +25,7 @@ const PURE: &[&str] = &["base", "content", "wire", "gun", "nat", "discovery", "t
 const DRIVERS: &[&str] = &[
     "core/src/discovery/manager.rs",
     "core/src/discovery/source.rs",
-    "core/src/discovery/gun/mod.rs",
+    "core/src/discovery/gun/source.rs",
     "core/src/discovery/local/mod.rs",
     "core/src/gun/backend.rs",
     "core/src/nat/signal.rs",

@@ -209,7 +209,7 @@ impl Driver {
                     goodbye = Some(Instant::now() + limits::GUN_STOP_TIMEOUT);
                     self.lock().schedule.leave_all(Instant::now());
                 }
-                Some((job, written)) = running.next(), if !running.is_empty() => self.finished(&job, written),
+                Some((job, written)) = running.next(), if !running.is_empty() => self.finished(&job, &written),
                 changed = addresses.changed(), if addresses_open => {
                     addresses_open = changed.is_ok();
                     self.lock().schedule.all(Instant::now(), true);
@@ -231,16 +231,15 @@ impl Driver {
         }
     }
 
-    fn finished(&self, job: &Job, written: Result<()>) {
-        if let Err(error) = &written {
+    fn finished(&self, job: &Job, written: &Result<()>) {
+        if let Err(error) = written {
             tracing::debug!(?job, error = %error.full_message(), "not written to Gun");
         }
         let config = &self.config;
         let mut state = self.lock();
         // A hundred a second at most, but well before they expire.
-        let often = limits::GUN_PUT_TIMEOUT.min(config.announce_interval);
         let paced = std::time::Duration::from_millis(10) * state.schedule.len() as u32;
-        let pause = config.announce_interval.max(paced).min(config.announce_ttl / 3).max(often);
+        let pause = config.announce_interval.max(paced).min(config.announce_ttl / 3);
         state.schedule.finished(job, written.is_ok(), Instant::now(), pause);
         drop(state);
         self.tell();
@@ -262,10 +261,10 @@ impl Driver {
         let ttl_ms = ttl.as_millis() as u64;
         let fields = record::announcement(self.own.peer(), &self.own.addresses(), &announced, now_ms, ttl_ms);
         self.lock().schedule.written(hash, fields.clone());
-        self.backend.put(&path, Entry::Record(fields), limits::GUN_PUT_TIMEOUT).await?;
+        self.backend.put(&path, Entry::Record(fields), limits::GUN_ANNOUNCE_TIMEOUT).await?;
         if leaving {
             let null = Cell { value: Value::Null, state: 0.0 };
-            self.backend.put(&path, Entry::Value(null), limits::GUN_PUT_TIMEOUT).await?;
+            self.backend.put(&path, Entry::Value(null), limits::GUN_ANNOUNCE_TIMEOUT).await?;
         }
         Ok(())
     }
@@ -279,7 +278,7 @@ impl Driver {
         if leaving {
             fields.remove("hash");
         }
-        self.backend.put(&self.map_path(id), Entry::Record(fields), limits::GUN_PUT_TIMEOUT).await
+        self.backend.put(&self.map_path(id), Entry::Record(fields), limits::GUN_ANNOUNCE_TIMEOUT).await
     }
 
     /// Forgets what has expired, and writes the file when something has changed.
