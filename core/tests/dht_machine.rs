@@ -111,7 +111,7 @@ fn answers_lead_to_no_address_at_home_and_to_no_endless_lookup() {
             answer.providers.push(peer.into());
         }
         now = now + Duration::from_millis(20);
-        machine.response(now, request, answer, Scope::Internet);
+        machine.response(now, request, &answer, Scope::Internet);
         machine.handle_timeout(now);
         waiting.extend(drain(&mut machine));
         let [nodes, _, hosts, lookups, requests, _] = machine.sizes();

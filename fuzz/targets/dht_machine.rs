@@ -54,7 +54,7 @@ fuzz_target!(|data: &[u8]| {
             _ => {
                 let answer = some_message(argument, &mut bytes);
                 if let Some(request) = requests.pop() {
-                    machine.response(now, request, answer, Scope::Internet);
+                    machine.response(now, request, &answer, Scope::Internet);
                 }
             }
         }

@@ -312,7 +312,8 @@ impl DhtNode {
 
 fn content(name: &str) -> (ContentKey, String) {
     let key = ContentKey::Hash(FileHash::of(name.as_bytes()));
-    let multihash = provider_key(&key.lookup_key()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = provider_key(&key.lookup_key())[2..].try_into().expect("a SHA-256");
+    let multihash = format!("1220{}", FileHash::from_bytes(digest));
     (key, multihash)
 }
 
