@@ -296,7 +296,7 @@ impl Network {
             }
             Event::Ask { from, to, request, message } => self.ask(from, to, request, &message),
             Event::Answer { to, request, message } => {
-                self.turn(to, |machine, now| machine.response(now, request, message, Scope::Internet));
+                self.turn(to, |machine, now| machine.response(now, request, &message, Scope::Internet));
             }
             Event::Records { from, to, message } => self.records(from, to, &message),
         }

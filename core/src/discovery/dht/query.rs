@@ -112,10 +112,10 @@ impl Query {
         let fresh = nearest.iter().find(|candidate| !self.states.contains_key(&candidate.contact.node));
         let Some(fresh) = fresh else {
             // Also whom another path has asked must have answered, or it might still lead nearer.
-            let open = |candidate: &&Candidate| {
+            let is_open = |candidate: &&Candidate| {
                 matches!(self.states.get(&candidate.contact.node), Some(State::Waiting { .. }))
             };
-            let open = nearest.iter().any(|candidate| open(&candidate));
+            let open = nearest.iter().any(is_open);
             self.paths[path].finished = !open && busy == 0;
             return None;
         };
@@ -261,7 +261,9 @@ fn choose<'a, T>(
         }
         in_level += 1;
         too_near += usize::from(usual < 0.5);
-        of.into_iter().for_each(|group| *groups.entry(group).or_default() += 1);
+        for group in of {
+            *groups.entry(group).or_default() += 1;
+        }
         chosen.push(candidate);
     }
     let missing = width - chosen.len();
@@ -365,7 +367,7 @@ mod tests {
     #[test]
     fn dead_nodes_are_passed_over() {
         let all: Vec<Contact> = (0..500).map(contact).collect();
-        let is_dead = |one: &Contact| one.node.as_bytes()[3] % 3 == 0;
+        let is_dead = |one: &Contact| one.node.as_bytes()[3].is_multiple_of(3);
         let target = Key::of(b"somewhere else");
         let mut query = Query::new(target, 500.0, all[..9].to_vec(), limits::DHT_PATHS, limits::DHT_K);
         run(&mut query, &all, is_dead);
@@ -384,7 +386,9 @@ mod tests {
         // Every honest node knows them all.
         let all = [honest.clone(), hostile.clone()].concat();
         for path in &mut query.paths {
-            all.iter().for_each(|one| path.add(&target, one.clone(), 1));
+            for one in &all {
+                path.add(&target, one.clone(), 1);
+            }
         }
         let asked = run(&mut query, &all, |_| false);
         let places = query.closest().iter().filter(|one| hostile.contains(one)).count();
@@ -411,7 +415,9 @@ mod tests {
         let target = Key::of(b"y");
         let mut path = Path::default();
         let far: Vec<Contact> = (0..100).map(contact).collect();
-        far.iter().for_each(|one| path.add(&target, one.clone(), 1));
+        for one in &far {
+            path.add(&target, one.clone(), 1);
+        }
         for number in 1000..200_000 {
             let one = contact(number);
             if target.shared_bits(one.node.key()) >= 4 {

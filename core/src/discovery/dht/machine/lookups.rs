@@ -184,7 +184,7 @@ impl Machine {
         key
     }
 
-    pub(super) fn answered(&mut self, now: Time, id: u64, from: &Contact, hops: u32, answer: Message, scope: Scope) {
+    pub(super) fn answered(&mut self, now: Time, id: u64, from: &Contact, hops: u32, answer: &Message, scope: Scope) {
         let Some(lookup) = self.lookups.get_mut(&id) else { return };
         let near = |peer: &Peer| peer.contact.within(scope);
         let closer: Vec<Contact> = answer.closer.iter().map(near).collect();
