@@ -4,13 +4,15 @@
 
 import { EventEmitter } from 'events';
 
-import { CONNECTION_TYPE, NODE_TYPE } from './types/constants';
+import { CONNECTION_TYPE } from './types/constants';
 import { NatProfile } from './types/nat';
+import { NodeOptions } from './types/node';
 import { ConnectOptions, Diagnosis, PeerToReach, Traversal } from './types/reach';
-import { TURNServer } from './types/traversal';
 
 export * from './types/constants';
+export * from './types/discovery';
 export * from './types/nat';
+export * from './types/node';
 export * from './types/reach';
 export * from './types/registry';
 export * from './types/traversal';
@@ -62,87 +64,6 @@ export type PeerRef =
   | { address: string; port: number; id?: string; addresses?: string[] }
   | { id: string };
 
-/** Switches of the original package that are accepted and have no effect in this version. */
-export interface LaterOptions {
-  dhtEnabled?: boolean;
-  pexEnabled?: boolean;
-  gunEnabled?: boolean;
-  enableDHT?: boolean;
-  enablePEX?: boolean;
-  enableGun?: boolean;
-  enableWebRTC?: boolean;
-  preferIPv6?: boolean;
-  turnServer?: string;
-  turnUsername?: string;
-  turnPassword?: string;
-  gun?: any;
-  gunOptions?: { [name: string]: any };
-  dhtOptions?: { [name: string]: any };
-  nodeId?: string;
-}
-
-/** Options of every object that takes part in a network. */
-export interface NodeOptions extends LaterOptions {
-  /** TCP and UDP port to listen on. Default 0: a free one, the same number for both. */
-  port?: number;
-  /** Another name of `port`. */
-  tcpPort?: number;
-  /** Another name of `port`. */
-  localTCPPort?: number;
-  /** Listen on IPv6 too and dial both. Default false. */
-  enableIPv6?: boolean;
-  /** Default true. */
-  enableTCP?: boolean;
-  /** QUIC. Default true. */
-  enableUDP?: boolean;
-  /** Find peers and be found on the local network. Default true. */
-  localEnabled?: boolean;
-  /** Another name of `localEnabled`. */
-  enableLocal?: boolean;
-  /** Contact nothing but the local network and given addresses. Default false, or DIG_NAT_LOCAL_ONLY=1. */
-  localOnly?: boolean;
-  /** Interfaces to use, by name or address. Default all, or DIG_NAT_INTERFACES. */
-  interfaces?: string[];
-  /** Directory for state that outlives the process. Default none. */
-  persistenceDir?: string | URL;
-  /** Keep state in `persistenceDir`. Default false. */
-  enablePersistence?: boolean;
-  /** Another name of `enablePersistence`. */
-  persistenceEnabled?: boolean;
-  /** Default 1000. */
-  maxConnections?: number;
-  /** Bytes per second of the whole node. Default 0: unlimited. */
-  uploadLimit?: number;
-  /** Bytes per second of the whole node. Default 0: unlimited. */
-  downloadLimit?: number;
-  /** Bytes per second and peer. Default 0: unlimited. */
-  peerUploadLimit?: number;
-  /** Bytes per second and peer. Default 0: unlimited. */
-  peerDownloadLimit?: number;
-  /** STUN servers, `host:port` or `stun:host:port`, that tell the public address. Default three public ones, or none
-   * with `localOnly`. */
-  stunServers?: string[];
-  /** TURN servers over which peers are reached when nothing else works; the first one is used. Default none. */
-  turnServers?: TURNServer[];
-  /** Ask the router by UPnP to forward the port. Default true; never with `localOnly`. */
-  enableUPnP?: boolean;
-  /** Another name of `enableUPnP`. */
-  enableUpnp?: boolean;
-  /** Ask the router by PCP and NAT-PMP to forward the port. Default true; never with `localOnly`. */
-  enableNATPMP?: boolean;
-  /** Another name of `enableNATPMP`. */
-  enableNatPmp?: boolean;
-  /** Lifetime of port mappings in seconds; they are renewed at half of it. Default 3600. */
-  portMappingLifetime?: number;
-  /** Multiaddrs, with peer id, of relays through which this node can be reached. Default none. */
-  relays?: string[];
-  /** Forward bytes between peers that cannot reach each other. Default false. */
-  relayServer?: boolean;
-  /** Never upload. Default false, or true for a client or manager of `nodeType: NODE_TYPE.LIGHT`. */
-  lightNode?: boolean;
-  nodeType?: NODE_TYPE;
-}
-
 /**
  * Serves content that is not a file: returns the chunks from `startChunk` on, or null behind the end and for unknown
  * content. Every chunk but the last has `chunkSize` bytes. Throwing counts as null and is reported as a `warning` event.
@@ -174,7 +95,6 @@ export interface HostOptions extends NodeOptions {
   chunkSize?: number;
   /** Peers served at once while more want data. Default 4. */
   uploadSlots?: number;
-  isShardHost?: boolean;
   maxMemoryMB?: number;
   udpPort?: number;
   preferredConnectionTypes?: string[];
@@ -219,7 +139,6 @@ export interface ClientOptions extends NodeOptions {
   /** Peers one download uses at once. Default 10. */
   maxPeers?: number;
   chunkSize?: number;
-  gunInstance?: any;
   options?: Omit<ClientOptions, 'options'>;
 }
 
@@ -371,6 +290,9 @@ export interface DiscoveredPeer {
   source: string;
   /** Trust in the record, 0 to 1. */
   confidence: number;
+  /** The content it was found for, where one was asked for. */
+  infoHash?: string;
+  infoHashes?: string[];
 }
 
 // --------------------------------------------------------------------------------------------------------------- events

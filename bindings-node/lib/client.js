@@ -1,18 +1,20 @@
 'use strict';
 // FileClient: finds peers and downloads files.
 
-const { EngineObject, hide } = require('./emitter');
+const { NodeObject, hide } = require('./emitter');
 const { call, invalid, sync } = require('./errors');
 const native = require('./native');
-const { findJson, isHash, isObject, nodeJson, text, toJson, toPath, toPeer, toPeers } = require('./options');
+const { gunInstance, nodeJson } = require('./network-options');
+const { findJson, isHash, isObject, text, toJson, toPath, toPeer, toPeers } = require('./options');
 const { SHAPE } = require('./progress');
 const { prepareTarget, runDownload, runTask } = require('./transfer');
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
-class FileClient extends EngineObject {
+class FileClient extends NodeObject {
   constructor(options = {}) {
     super(sync(() => new native.NativeClient(nodeJson(options))), false);
+    hide(this, '_gun', gunInstance(options));
     hide(this, '_downloads', new Map());
     hide(this, '_downloadDir', options?.options?.downloadDir ?? options?.downloadDir);
   }

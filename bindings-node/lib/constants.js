@@ -33,6 +33,8 @@ const NODE_TYPE = Object.freeze({
 
 const AnnouncePriority = Object.freeze({ HIGH: 'high', MEDIUM: 'medium', LOW: 'low' });
 
+const PexMessageType = Object.freeze({ ADD_PEERS: 'add_peers', REMOVE_PEERS: 'remove_peers' });
+
 const ICECandidateType = Object.freeze({ HOST: 'host', SRFLX: 'srflx', PRFLX: 'prflx', RELAY: 'relay' });
 
 const NAT_METHODS = Object.freeze({
@@ -62,6 +64,7 @@ module.exports = {
   ICECandidateType,
   NAT_METHODS,
   PEER_SOURCES,
+  PexMessageType,
   DEFAULT_CHUNK_SIZE: 1024 * 1024,
   DEFAULT_CONNECTION_TIMEOUT: 30000,
   DEFAULT_REQUEST_TIMEOUT: 10000,

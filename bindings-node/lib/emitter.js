@@ -1,5 +1,5 @@
 'use strict';
-// What hosts, clients and network managers have in common: events, start and stop, and how long they keep the process
+// What hosts, clients, network managers and discovery have in common: events, start and stop, and how long they keep the process
 // alive. Not here: what they do.
 
 const { EventEmitter } = require('events');
@@ -89,6 +89,14 @@ class EngineObject extends HeardEmitter {
     return this._native.peerId ?? undefined;
   }
 
+  /** One event of the engine, for its listeners. */
+  _tell(type, event) {
+    emitSafely(this, type, event);
+  }
+}
+
+/** One that shares, downloads or connects, and so wants to know its NAT. */
+class NodeObject extends EngineObject {
   /** What stands between it and the internet, undefined before the event `nat:detected`. */
   get natProfile() {
     const profile = sync(() => this._native.natProfile());
@@ -103,7 +111,7 @@ function subscribe(native, reference) {
     const { type, ...event } = JSON.parse(text);
     if (event.error) event.error = fromRecord(JSON.stringify(event.error));
     // What a listener throws must not end the stream of events; it surfaces as any uncaught exception does.
-    emitSafely(object, type, event);
+    object._tell(type, event);
   });
 }
 
@@ -149,4 +157,4 @@ function awaitable(object) {
   });
 }
 
-module.exports = { EngineObject, HeardEmitter, awaitable, bare, emitSafely, hide, hold, release };
+module.exports = { EngineObject, HeardEmitter, NodeObject, awaitable, bare, emitSafely, hide, hold, release };

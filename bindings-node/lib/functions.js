@@ -9,7 +9,8 @@ const { invalid, sync } = require('./errors');
 const { FileHost } = require('./host');
 const { NetworkManager } = require('./manager');
 const native = require('./native');
-const { isObject, nodeJson, text, toJson, toPath, toPeers } = require('./options');
+const { nodeJson } = require('./network-options');
+const { isObject, text, toJson, toPath, toPeers } = require('./options');
 const { SHAPE } = require('./progress');
 const { prepareTarget, runDownload, runTask } = require('./transfer');
 

@@ -1,16 +1,18 @@
 'use strict';
 // FileHost: shares files.
 
-const { EngineObject, emitSafely } = require('./emitter');
+const { NodeObject, emitSafely, hide } = require('./emitter');
 const { DigNatError, call, invalid, sync } = require('./errors');
 const native = require('./native');
+const { gunInstance, networkJson } = require('./network-options');
 const { isObject, optionalFunction, text, toJson, toPath } = require('./options');
 const { runTask } = require('./transfer');
 
-class FileHost extends EngineObject {
+class FileHost extends NodeObject {
   constructor(options = {}) {
     // A light host still hosts: `nodeType` says how much it may cache, not that it must not upload.
-    super(sync(() => new native.NativeHost(toJson(options))), true);
+    super(sync(() => new native.NativeHost(networkJson(options))), true);
+    hide(this, '_gun', gunInstance(options));
     const nested = isObject(options) && isObject(options.options) ? options.options : {};
     const callback = optionalFunction('hostFileCallback', options.hostFileCallback ?? nested.hostFileCallback);
     if (callback) {

@@ -4,6 +4,7 @@
 const { FileClient } = require('./client');
 const { Connection } = require('./connection');
 const constants = require('./constants');
+const discoverer = require('./discoverer');
 const { DigNatError } = require('./errors');
 const functions = require('./functions');
 const { FileHost } = require('./host');
@@ -19,6 +20,7 @@ const api = {
   ...reach,
   ...traversal,
   ...registry,
+  ...discoverer,
   ...constants,
   Connection,
   DigNatError,

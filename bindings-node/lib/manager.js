@@ -2,16 +2,18 @@
 // NetworkManager: hosting, downloading and message connections in one object.
 
 const { Connection } = require('./connection');
-const { EngineObject, bare, emitSafely } = require('./emitter');
+const { NodeObject, bare, emitSafely, hide } = require('./emitter');
 const { call, invalid, sync } = require('./errors');
 const native = require('./native');
-const { findJson, isObject, nodeJson, text, toJson, toPath, toPeer, toPeers, toWish } = require('./options');
+const { gunInstance, nodeJson } = require('./network-options');
+const { findJson, isObject, text, toJson, toPath, toPeer, toPeers, toWish } = require('./options');
 const { SHAPE } = require('./progress');
 const { prepareTarget, runDownload, runTask } = require('./transfer');
 
-class NetworkManager extends EngineObject {
+class NetworkManager extends NodeObject {
   constructor(options = {}) {
     super(sync(() => new native.NativeManager(nodeJson(options))), true);
+    hide(this, '_gun', gunInstance(options));
   }
 
   /** Opens the port; connections opened by others arrive as `connection` events. */

@@ -4,7 +4,6 @@
 
 const { fileURLToPath } = require('url');
 
-const { NODE_TYPE } = require('./constants');
 const { invalid } = require('./errors');
 
 // The base58 text of a libp2p peer id.
@@ -14,13 +13,6 @@ const HASH = /^[0-9a-fA-F]{64}$/;
 /** An option object as JSON text for the engine. */
 function toJson(options, extra) {
   return JSON.stringify({ ...plainObject('options', options), ...plainObject('options', extra) });
-}
-
-/** The options of an object that takes part in a network: `nodeType: 'light'` is the original's name for `lightNode`. */
-function nodeJson(options) {
-  const nested = isObject(options) && isObject(options.options) ? options.options : {};
-  const isLight = isObject(options) && (options.nodeType === NODE_TYPE.LIGHT || nested.nodeType === NODE_TYPE.LIGHT);
-  return toJson(isLight ? { lightNode: true, ...options } : options);
 }
 
 function isObject(value) {
@@ -177,7 +169,6 @@ module.exports = {
   isHash,
   isObject,
   isPeerId,
-  nodeJson,
   optionalFunction,
   text,
   toJson,

@@ -12,6 +12,7 @@
 mod callback;
 mod client;
 mod connection;
+mod discovery;
 mod error;
 mod functions;
 mod host;

@@ -40,6 +40,12 @@ export declare enum AnnouncePriority {
   LOW = 'low',
 }
 
+/** What a message of peer exchange says of its peers. */
+export declare enum PexMessageType {
+  ADD_PEERS = 'add_peers',
+  REMOVE_PEERS = 'remove_peers',
+}
+
 /** How an ICE candidate's address was learned (RFC 8445). */
 export declare enum ICECandidateType {
   /** Of an interface. */

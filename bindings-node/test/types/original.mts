@@ -1,11 +1,19 @@
 // Programs as the documentation of the original package shows them, compiled only. Not here: running them.
 
 import dig, {
+  AnnouncePriority,
+  GunDiscovery,
   NODE_TYPE,
   NetworkManager,
+  PeerDiscoveryManager,
+  announceFile,
+  createDHTClient,
   createFileClient,
   createFileHost,
+  createGunDiscovery,
   createHost,
+  createPEXManager,
+  findPeers,
   createNetworkManager,
   downloadFile,
 } from '@dignetwork/dig-nat-tools';
@@ -118,13 +126,55 @@ function continuousDiscovery() {
   networkManager.setEnableContinuousDiscovery(true);
 }
 
+async function gunDiscovery(gun: unknown) {
+  const discovery = createGunDiscovery({ gun, nodeId: 'my-node', persistenceEnabled: true });
+  await discovery.start();
+  discovery.announce('file-hash', { port: 8080, contentId: 'my-content' });
+  const peers = await discovery.findPeers('file-hash', { maxPeers: 10, timeout: 5000 });
+  discovery.mapContentIdToHash('my-content', 'file-hash');
+  const hash: string | undefined = await discovery.findHashByContentId('my-content');
+  const other = new GunDiscovery({ gun, nodeId: 'other', announceInterval: 60000, peerTTL: 3600000 });
+  other.on('peer:discovered', (peer) => console.log(peer.id, peer.address, peer.port, peer.infoHashes));
+  other.addInfoHash('file-hash', true);
+  other.addContentMapping('my-content', 'file-hash');
+  return [peers.length, hash];
+}
+
+async function discoveryManager() {
+  const announced = await announceFile('file-hash', 8080, {
+    nodeType: NODE_TYPE.SUPER,
+    priority: AnnouncePriority.HIGH,
+    enablePersistence: true,
+  });
+  const named = await announceFile('my-content', 'file-hash', 8080);
+  const manager = new PeerDiscoveryManager({ enableIPv6: true, enableDHT: true, dhtOptions: { udpPort: 6881 } });
+  await manager.start();
+  await manager.addInfoHash('file-hash', AnnouncePriority.MEDIUM);
+  manager.on('peer:discovered', (peer, infoHash) => console.log(peer.source, infoHash));
+  const peers = await manager.findPeers('file-hash', 50, 5000);
+  for (const discovery of [announced, named, manager]) discovery.stop();
+  return [...peers, ...(await findPeers('my-content', 0, { enableIPv6: true }))];
+}
+
+async function singleWays() {
+  const dht = createDHTClient({ nodeId: 'me', bootstrapNodes: ['router:6881', { address: '10.0.0.1', port: 6881 }] });
+  const pex = createPEXManager();
+  await dht.start();
+  await dht.announce('file-hash', 8080);
+  pex.addPeer('10.0.0.1:8080', 'file-hash');
+  return dht.findPeers('file-hash', 100);
+}
+
 export {
   advancedDownload,
   continuousDiscovery,
+  discoveryManager,
   downloadExample,
   fileClient,
   fileHosting,
+  gunDiscovery,
   networkManagerMessages,
   nodeTypes,
   readableIds,
+  singleWays,
 };

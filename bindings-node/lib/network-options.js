@@ -1,0 +1,91 @@
+'use strict';
+// The options of the original package that were nested or came in several spellings, as the flat ones of the engine.
+// Not here: names, defaults and ranges, which the engine knows.
+
+const { isObject, toJson, toPeer } = require('./options');
+const { NODE_TYPE } = require('./constants');
+
+// What the engine knows of each nested object. The rest of them (caches, intervals) has no counterpart.
+const NESTED = {
+  dhtOptions: ['bootstrapNodes', 'dhtNetwork', 'isShardHost', 'numShardPrefixes', 'shardPrefixLength', 'shardPrefixes'],
+  gunOptions: ['gunPeers'],
+  localOptions: ['interfaces'],
+};
+
+/** The options of an object that takes part in a network, as JSON. `extra` counts before everything. */
+function networkJson(options, extra) {
+  if (!isObject(options)) return toJson(options, extra);
+  const nested = isObject(options.options) ? { options: flat(options.options) } : {};
+  return toJson({ ...flat(options), ...nested }, extra);
+}
+
+/** The same where a `nodeType` of `light` is the original's name for `lightNode`. */
+function nodeJson(options, extra) {
+  const nested = isObject(options) && isObject(options.options) ? options.options : {};
+  const isLight = isObject(options) && (options.nodeType === NODE_TYPE.LIGHT || nested.nodeType === NODE_TYPE.LIGHT);
+  return networkJson(isLight ? { lightNode: true, ...options } : options, extra);
+}
+
+function flat(options) {
+  const merged = { ...fromNested(options), ...given(options) };
+  if (Array.isArray(merged.bootstrapNodes)) {
+    merged.bootstrapNodes = merged.bootstrapNodes.map((node, index) => toPeer(`bootstrapNodes[${index}]`, node));
+  }
+  if (merged.gunPeers === undefined) {
+    const relays = gunRelays(options);
+    if (relays.length > 0) merged.gunPeers = relays;
+  }
+  return merged;
+}
+
+/** Without what is undefined or null, which would hide the nested spelling of the same option. */
+function given(options) {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined && value !== null));
+}
+
+function fromNested(options) {
+  const found = {};
+  for (const [bag, names] of Object.entries(NESTED)) {
+    if (!isObject(options[bag])) continue;
+    for (const name of names) {
+      if (options[bag][name] !== undefined && options[bag][name] !== null) found[name] = options[bag][name];
+    }
+  }
+  return found;
+}
+
+/** Everything under which a program hands Gun over: an instance, the address of a relay, several, or `{peers}`. */
+function gunForms(options) {
+  const bag = isObject(options.gunOptions) ? options.gunOptions : {};
+  const forms = [options.gun, options.gunInstance, options.instance, options.signaling, bag.gun, bag.instance];
+  if (bag.peers !== undefined) forms.push({ peers: bag.peers });
+  return forms.filter((form) => form !== undefined && form !== null);
+}
+
+function gunRelays(options) {
+  return [...new Set(gunForms(options).filter((form) => !isGunInstance(form)).flatMap(relaysOf))];
+}
+
+function relaysOf(form) {
+  if (typeof form === 'string') return [form];
+  if (form instanceof URL) return [form.href];
+  if (Array.isArray(form)) return form.flatMap(relaysOf);
+  if (!isObject(form) || form.peers === undefined || form.peers === null) return [];
+  // Gun itself takes a list of addresses or an object with them as names.
+  return isObject(form.peers) ? Object.keys(form.peers) : relaysOf(form.peers);
+}
+
+/** A live Gun database, told from options by its methods. */
+function isGunInstance(form) {
+  const can = typeof form === 'function' || (typeof form === 'object' && form !== null);
+  return can && typeof form.get === 'function' && typeof form.put === 'function';
+}
+
+/** The live Gun database among the options, if there is one. */
+function gunInstance(options) {
+  if (!isObject(options)) return undefined;
+  const nested = isObject(options.options) ? gunForms(options.options) : [];
+  return [...nested, ...gunForms(options)].find(isGunInstance);
+}
+
+module.exports = { gunInstance, networkJson, nodeJson };

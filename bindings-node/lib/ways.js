@@ -1,0 +1,82 @@
+'use strict';
+// The original's classes for single ways of discovery: the manager's engine with the other ways switched off. Not here:
+// peer exchange, which has methods of its own (pex).
+
+const { AnnouncePriority, PEER_SOURCES } = require('./constants');
+const { call, quiet } = require('./errors');
+const { Discovery, PART, leaveOut, only } = require('./discovery');
+const { isObject, text } = require('./options');
+
+/** Options of a way on its own; those of a part of a manager stay as they are. */
+function alone(way, options, adapt = (own) => own) {
+  return isObject(options) && options[PART] ? options : adapt(only(way, options));
+}
+
+/** `port` of the original is that of the service to announce; listening there is the service's business. */
+function portIsAnnounced({ port, ...options }) {
+  return { announcePort: port, ...options };
+}
+
+/** The distributed hash table. */
+class DHTClient extends Discovery {
+  constructor(options = {}) {
+    super(alone('dht', options, ({ udpPort, ...own }) => ({ port: udpPort, ...own })), PEER_SOURCES.DHT);
+  }
+
+  /** Announcements are renewed by themselves: the interval of the original has no effect. */
+  announcePeer(infoHash, port) {
+    return this.announce(infoHash, port);
+  }
+
+  /** From now on the peer is not among those found for the content. */
+  removePeer(peerId, infoHash) {
+    leaveOut(this, peerId, infoHash);
+  }
+}
+
+/** Multicast DNS on the local network. */
+class LocalDiscovery extends Discovery {
+  constructor(options = {}) {
+    super(alone('local', options, portIsAnnounced), PEER_SOURCES.LOCAL);
+  }
+}
+
+/** Gun relays. */
+class GunDiscovery extends Discovery {
+  constructor(options = {}) {
+    super(alone('gun', options, withGunDefaults), PEER_SOURCES.GUN);
+  }
+
+  /** The live Gun database it was given, undefined for addresses of relays. */
+  get gun() {
+    return this._gun;
+  }
+
+  /** A high priority is one that others give way to. */
+  addInfoHash(infoHash, highPriority = false) {
+    const priority = typeof highPriority === 'string' ? highPriority : highPriority && AnnouncePriority.HIGH;
+    return super.addInfoHash(infoHash, priority || AnnouncePriority.MEDIUM);
+  }
+
+  /** Takes an announcement back; whether there was one. */
+  unannounce(infoHash) {
+    return quiet(call(() => this._native.withdraw(text('infoHash', infoHash))));
+  }
+
+  async mapContentIdToHash(contentId, hash) {
+    this.addContentMapping(contentId, hash);
+  }
+
+  async findHashByContentId(contentId) {
+    return this.getHashForContent(contentId);
+  }
+}
+
+// The original kept what it learned from Gun in another directory than everything else.
+function withGunDefaults(options) {
+  const { port, ...rest } = options;
+  const keeps = options.persistenceEnabled ?? options.enablePersistence;
+  return { announcePort: port, ...(keeps ? { persistenceDir: './.dig-data' } : {}), ...rest };
+}
+
+module.exports = { DHTClient, GunDiscovery, LocalDiscovery, alone, portIsAnnounced };

@@ -1,0 +1,236 @@
+'use strict';
+// Finding and announcing without hosting: the manager, the classes of single ways, the free functions, and the spellings
+// of their options. Only the local network takes part; what other ways find is the engine's business.
+
+const assert = require('node:assert/strict');
+const path = require('node:path');
+const test = require('node:test');
+
+const { DEADLINE, EMPTY_HASH, event, hostWith, rejects, sha256, stopAfter, tempDir, within, writeFile } = require('./support');
+const api = require('..');
+const { gunInstance, networkJson, nodeJson } = require('../lib/network-options');
+
+const LOCAL = { dhtEnabled: false, pexEnabled: false, gunEnabled: false };
+const PEER_ID = '12D3KooWHHzSeKaY8xuZVzkLbKFfvNgPPeKhFBGrMbNzbm5akpqu';
+const FIND = { maxPeers: 1, timeout: DEADLINE };
+
+function hashOf(name) {
+  return sha256(name);
+}
+
+test('a host is announced by its port and found', { timeout: 2 * DEADLINE }, async (t) => {
+  const { hash, host, file } = await hostWith(t, api, 1000, { ...LOCAL, localEnabled: true });
+  const seeker = stopAfter(t, new api.PeerDiscoveryManager(LOCAL));
+  const manager = stopAfter(t, await within(api.announceFile('an id of it', hash, host.port, LOCAL), 'announcing'));
+  assert.ok(manager instanceof api.PeerDiscoveryManager && manager.port > 0 && manager.addresses.length > 0);
+  assert.equal(manager.getHashForContent('an id of it'), hash);
+  assert.equal(manager.getContentForHash(hash), 'an id of it');
+  const [peer] = await within(seeker.findPeers(hash, FIND), 'the search');
+  assert.equal(peer.id, host.peerId);
+  assert.deepEqual([peer.source, peer.infoHash, peer.infoHashes], ['local', hash, [hash]]);
+  const [byId] = await within(api.findPeers('an id of it', 0, { ...LOCAL, ...FIND }), 'the search by id');
+  assert.equal(byId.id, host.peerId);
+  // The hash of a file that is named, with the shorter form.
+  const again = stopAfter(t, await within(api.announceFile(file.path, host.port, LOCAL), 'announcing a path'));
+  assert.ok(await within(again.removeInfoHash(hash).then(() => true), 'taking it back'));
+});
+
+test('a port where nothing of this process listens is left out with a warning', { timeout: 2 * DEADLINE }, async (t) => {
+  const manager = stopAfter(t, new api.PeerDiscoveryManager(LOCAL));
+  const warned = event(manager, 'warning');
+  await within(manager.announce(hashOf('foreign'), { port: 1 }), 'announcing');
+  assert.match((await warned).error.message, /port 1/);
+  const [peer] = await within(api.findPeers(hashOf('foreign'), 0, { ...LOCAL, ...FIND }), 'the search');
+  assert.equal(peer.id, manager.peerId);
+  await rejects(manager.announce(hashOf('foreign'), { port: 1, priority: 'urgent' }), 'ERR_INVALID_ARGUMENT');
+  await rejects(manager.announce(hashOf('foreign'), { port: 70000 }), 'ERR_INVALID_ARGUMENT');
+  await rejects(manager.announce(''), 'ERR_INVALID_ARGUMENT');
+  // Nobody hears of these, and nothing is reported as unhandled.
+  manager.announce('');
+  manager.addInfoHash('');
+  manager.removeInfoHash(5);
+});
+
+test('a search in the background tells what it finds', { timeout: 2 * DEADLINE }, async (t) => {
+  const key = hashOf('watched');
+  const seeker = stopAfter(t, new api.PeerDiscoveryManager(LOCAL));
+  await seeker.addInfoHash(key, api.AnnouncePriority.HIGH);
+  await rejects(seeker.addInfoHash(key, 'urgent'), 'ERR_INVALID_ARGUMENT');
+  const found = within(new Promise((resolve) => seeker.once('peer:discovered', (...values) => resolve(values))), 'a find');
+  const alias = event(seeker, 'peer-discovered');
+  const part = event(seeker.getLocalDiscovery(), 'peer:discovered');
+  await within(seeker.start(), 'the start');
+  const local = stopAfter(t, new api.LocalDiscovery());
+  await within(local.announce(key), 'announcing');
+  const [peer, infoHash] = await found;
+  assert.deepEqual([peer.id, peer.source, peer.infoHashes, infoHash], [local.peerId, 'local', [key], key]);
+  assert.equal((await alias).id, peer.id);
+  assert.equal((await part).id, peer.id);
+  assert.equal(seeker.getPeersBySource('local').length, 1);
+  assert.equal(seeker.getPeersBySource('tracker').length, 0);
+  await within(seeker.removeInfoHash(key), 'its end');
+});
+
+test('peers that the program names are known, and left out again', { timeout: DEADLINE }, async (t) => {
+  const key = hashOf('named');
+  const manager = stopAfter(t, await within(api.addManualPeer('a name', '127.0.0.1', 9, { infoHash: key }), 'a manager'));
+  assert.deepEqual(manager.addManualPeer('', '::1', 9), {
+    id: '[::1]:9', address: '::1', port: 9, addresses: ['[::1]:9'], source: 'manual', confidence: 1,
+  });
+  const [peer] = manager.getPeersForInfoHash(key);
+  assert.deepEqual([peer.address, peer.port, peer.source, peer.infoHash], ['127.0.0.1', 9, 'manual', key]);
+  assert.equal(manager.getPeersBySource(api.PEER_SOURCES.MANUAL).length, 2);
+  manager.addConnectedPeer({ address: '127.0.0.1', port: 10, infoHash: key });
+  // Those for this content, and the one for all.
+  const names = () => manager.getPeersForInfoHash(key).map(({ id }) => id).sort();
+  assert.deepEqual(names(), ['127.0.0.1:10', '127.0.0.1:9', '[::1]:9']);
+  manager.removeConnectedPeer({ address: '127.0.0.1', port: 10, infoHash: key });
+  assert.deepEqual(names(), ['127.0.0.1:9', '[::1]:9']);
+  manager.addConnectedPeer({ address: '127.0.0.1', port: 10, infoHash: key });
+  const found = await within(manager.findPeers(key, 5, 300), 'the search');
+  assert.deepEqual(found.map(({ id }) => id).sort(), ['127.0.0.1:10', '127.0.0.1:9', '[::1]:9']);
+  assert.throws(() => manager.addManualPeer('x', '127.0.0.1', 0), { code: 'ERR_INVALID_ARGUMENT' });
+  await rejects(api.addManualPeer('x', '', 9), 'ERR_INVALID_ARGUMENT');
+});
+
+test('single ways are managers with the others switched off', { timeout: 2 * DEADLINE }, async (t) => {
+  const { host } = await hostWith(t, api, 1, { ...LOCAL, localEnabled: true });
+  const gun = { get() {}, put() {} };
+  const ways = [
+    new api.DHTClient({ bootstrapNodes: [{ address: '127.0.0.1', port: 9 }], dhtOptions: { shardPrefixes: ['00'] } }),
+    api.createDHTClient(),
+    api.createPEXManager({ port: host.port }),
+    // The port is the one to announce: the host has it.
+    new api.LocalDiscovery({ port: host.port, announceName: 'name' }),
+    api.createGunDiscovery({ gun, nodeId: 'me', announceInterval: 60000, peerTTL: 3600000 }),
+  ];
+  for (const way of ways) {
+    stopAfter(t, way);
+    assert.ok(!(way instanceof api.PeerDiscoveryManager));
+    await within(way.start(), `the start of a ${way.constructor.name}`);
+    assert.ok(way.port > 0 && way.port !== host.port);
+    way.addContentMapping('x', EMPTY_HASH);
+    assert.equal(way.getHashForContent('x'), EMPTY_HASH);
+  }
+  const [dht, , pex, local, discovery] = ways;
+  assert.equal(discovery.gun, gun);
+  await discovery.mapContentIdToHash('y', EMPTY_HASH);
+  assert.equal(await discovery.findHashByContentId('y'), EMPTY_HASH);
+  assert.equal(await discovery.findHashByContentId('z'), undefined);
+  discovery.announce(EMPTY_HASH, 'a peer id');
+  await within(discovery.announce(EMPTY_HASH, { ttl: 1000 }), 'announcing');
+  await within(discovery.addInfoHash(EMPTY_HASH, true), 'a search');
+  assert.equal(await within(discovery.unannounce(EMPTY_HASH), 'taking it back'), true);
+  assert.equal(await within(discovery.unannounce(EMPTY_HASH), 'taking it back'), false);
+  await within(local.announce(hashOf('of the host')), 'announcing by the port of its options');
+  const [peer] = await within(api.findPeers(hashOf('of the host'), 0, { ...LOCAL, ...FIND }), 'the search');
+  assert.equal(peer.id, host.peerId);
+  dht.removePeer('somebody', EMPTY_HASH);
+  pex.addConnection({ remoteAddress: '127.0.0.1', remotePort: host.port }, EMPTY_HASH);
+  const connected = await within(pex.findPeers(EMPTY_HASH, { maxPeers: 5, timeout: 300 }), 'the search');
+  assert.deepEqual(connected.map(({ port }) => port), [host.port]);
+  for (const way of ways) {
+    await within(way.stop(), 'a stop');
+    await within(way.start(), 'another start');
+    assert.ok(way.port > 0);
+  }
+});
+
+test('the parts of a manager are it', { timeout: DEADLINE }, async (t) => {
+  const manager = stopAfter(t, new api.PeerDiscoveryManager(LOCAL));
+  const parts = [manager.getDHTClient(), manager.getPEXManager(), manager.getGunDiscovery(), manager.getLocalDiscovery()];
+  const classes = [api.DHTClient, api.PexManager, api.GunDiscovery, api.LocalDiscovery];
+  parts.forEach((part, index) => assert.ok(part instanceof classes[index]));
+  assert.equal(manager.getDHTClient(), parts[0]);
+  await within(parts[0].start(), 'the start of a part');
+  assert.ok(manager.port > 0 && parts.every((part) => part.port === manager.port));
+  manager.addContentMapping('x', EMPTY_HASH);
+  assert.equal(parts[2].getHashForContent('x'), EMPTY_HASH);
+  manager.addManualPeer('', '127.0.0.1', 9, EMPTY_HASH);
+  assert.deepEqual(await within(parts[0].findPeers(EMPTY_HASH, 5, 300), 'a search'), [], 'no find of the hash table');
+  parts[3].stop();
+  await within(manager.stop(), 'the stop');
+  assert.equal(manager.port, 0);
+});
+
+test('messages of peer exchange go from table to table', { timeout: DEADLINE }, async (t) => {
+  const [one, other] = [api.createPEXManager({ maxPeers: 3 }), api.createPEXManager()].map((pex) => stopAfter(t, pex));
+  const { ADD_PEERS, REMOVE_PEERS } = api.PexMessageType;
+  const added = within(new Promise((resolve) => one.once('peer-added', (...values) => resolve(values))), 'an addition');
+  one.addPeer(PEER_ID, EMPTY_HASH);
+  assert.deepEqual(await added, [{ id: PEER_ID, infoHash: EMPTY_HASH }, EMPTY_HASH]);
+  const known = { id: 'b', address: '10.0.0.1', port: 7, infoHashes: [EMPTY_HASH] };
+  assert.ok(one.addDiscoveredPeer(known) && !one.addDiscoveredPeer(known));
+  assert.ok(one.updatePeerFlags('b', { isReachable: true }) && !one.updatePeerFlags('z', {}));
+  assert.ok(one.addDiscoveredPeer({ id: 'c' }) && !one.addDiscoveredPeer({ id: 'd' }), 'no place for a fourth');
+  assert.equal(one.createPexMessage(ADD_PEERS, 1).peers.length, 1);
+  const told = within(new Promise((resolve) => other.on('peer:discovered', (peer) => peer.id === 'b' && resolve(peer))), 'b');
+  other.handlePexMessage(JSON.parse(JSON.stringify(one.createPexMessage(ADD_PEERS))));
+  assert.deepEqual([(await told).source, (await told).confidence], ['pex', 0.7]);
+  const [found] = other.findPeersWithCapabilities(EMPTY_HASH, { isReachable: true });
+  assert.deepEqual([found.id, found.port, found.infoHashes], ['b', 7, [EMPTY_HASH]]);
+  assert.deepEqual(other.findPeersWithCapabilities(EMPTY_HASH, { canUseUTP: true }), []);
+  // Only peers with an address can be found; the engine is not made to dial what a message says.
+  const search = await within(other.findPeers(EMPTY_HASH, { maxPeers: 5, timeout: 300 }), 'the search');
+  assert.deepEqual(search.map(({ id }) => id), ['b']);
+  one.removePeer('b', EMPTY_HASH);
+  other.handlePexMessage(one.createPexMessage(REMOVE_PEERS));
+  assert.deepEqual(other.findPeersWithCapabilities(EMPTY_HASH).map(({ id }) => id), [PEER_ID]);
+  other.setLocalPeerFlags({ preferEncryption: true });
+  assert.deepEqual([other.getPeerFlags(), other.getPeerFlags('nobody')], [{ preferEncryption: true }, undefined]);
+  assert.throws(() => other.handlePexMessage({ type: 'gossip', peers: [] }), { code: 'ERR_INVALID_ARGUMENT' });
+  assert.throws(() => other.createPexMessage('gossip'), { code: 'ERR_INVALID_ARGUMENT' });
+});
+
+test('nested options and every way to name Gun become the options of the engine', () => {
+  const flat = (options) => JSON.parse(networkJson(options));
+  const nested = flat({
+    dhtOptions: { bootstrapNodes: [{ address: '10.0.0.1', port: 7 }, 'node.example:8'], shardPrefixes: ['00'], udpPort: 1 },
+    gunOptions: { peers: ['http://a/gun'], file: 'x' },
+    localOptions: { interfaces: ['lo'], port: 5 },
+    pexOptions: { maxPeers: 5 },
+  });
+  assert.deepEqual(nested.bootstrapNodes, ['10.0.0.1:7', 'node.example:8']);
+  assert.deepEqual([nested.shardPrefixes, nested.gunPeers, nested.interfaces], [['00'], ['http://a/gun'], ['lo']]);
+  assert.deepEqual([nested.port, nested.maxPeers], [undefined, undefined]);
+  assert.deepEqual(flat({ shardPrefixes: ['01'], dhtOptions: { shardPrefixes: ['00'] } }).shardPrefixes, ['01']);
+  assert.deepEqual(flat({ options: { dhtOptions: { shardPrefixes: ['00'] } } }).options.shardPrefixes, ['00']);
+  for (const named of [
+    { gun: ['http://a/gun'] },
+    { gun: 'http://a/gun' },
+    { gun: new URL('http://a/gun') },
+    { signaling: { peers: ['http://a/gun'] } },
+    { gunInstance: { peers: { 'http://a/gun': {} } } },
+    { gunOptions: { gun: ['http://a/gun'] } },
+    { gunOptions: { instance: 'http://a/gun' } },
+    { gunPeers: ['http://a/gun'], gun: ['http://b/gun'] },
+  ]) {
+    assert.deepEqual(flat(named).gunPeers, ['http://a/gun'], JSON.stringify(named));
+    assert.equal(gunInstance(named), undefined);
+  }
+  const live = { get() {}, put() {}, peers: ['http://a/gun'] };
+  for (const named of [{ gun: live }, { gunOptions: { gun: live } }, { options: { gunInstance: live } }]) {
+    assert.equal(gunInstance(named), live);
+    assert.equal(flat(named).gunPeers, undefined);
+  }
+  assert.equal(JSON.parse(nodeJson({ nodeType: 'light' })).lightNode, true);
+  for (const Class of [api.FileHost, api.FileClient, api.NetworkManager, api.PeerDiscoveryManager]) {
+    new Class({ dhtOptions: { bootstrapNodes: [{ address: '10.0.0.1', port: 7 }] }, gun: live, nodeType: 'super' });
+    const wrong = { code: 'ERR_INVALID_ARGUMENT', message: /^bootstrapNodes\[0\]/ };
+    assert.throws(() => new Class({ dhtOptions: { bootstrapNodes: [{ address: '10.0.0.1' }] } }), wrong);
+  }
+});
+
+test('discovery refuses what it cannot use', { timeout: DEADLINE }, async (t) => {
+  assert.throws(() => new api.PeerDiscoveryManager({ nodeType: 'huge' }), { message: /^nodeType/ });
+  assert.throws(() => new api.PeerDiscoveryManager('x'), { code: 'ERR_INVALID_ARGUMENT' });
+  assert.throws(() => new api.LocalDiscovery({ port: 70000 }), { message: /^announcePort/ });
+  assert.throws(() => api.createPEXManager({ maxPeers: 0 }), { message: /^maxPeers/ });
+  await rejects(api.findPeers(''), 'ERR_INVALID_ARGUMENT');
+  await rejects(api.announceFile('', 1), 'ERR_INVALID_ARGUMENT');
+  await rejects(api.announceFile(path.join(tempDir(t), 'none'), 70000, LOCAL), 'ERR_INVALID_ARGUMENT');
+  const file = writeFile(tempDir(t), 'empty', '');
+  const manager = stopAfter(t, await within(api.announceFile(file, 0, { ...LOCAL, priority: 'low' }), 'announcing'));
+  await rejects(manager.findPeers(EMPTY_HASH, 0), 'ERR_INVALID_ARGUMENT');
+  assert.deepEqual(manager.getPeersForInfoHash(EMPTY_HASH), []);
+});

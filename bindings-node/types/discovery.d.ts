@@ -1,0 +1,313 @@
+// Finding peers and being found, without hosting or downloading. Not here: hosts and clients, which are ../index.d.ts.
+
+import { EventEmitter } from 'events';
+
+import { DiscoveredPeer, EngineEvents, FindPeersOptions } from '../index';
+import { AnnouncePriority, PexMessageType } from './constants';
+import { NodeOptions } from './node';
+
+// Nothing is exported that does not say so.
+export {};
+
+// -------------------------------------------------------------------------------------------------------------- options
+
+/** Any Gun database; kept as it is. */
+export type GunLike = any;
+
+/** A node of the hash table: `host:port`, a multiaddr, or an object. */
+export type BootstrapNode = string | { address: string; port: number } | { host: string; port: number };
+
+/** Options of the distributed hash table, nested as in the original package; each is one of `NodeOptions` too. */
+export interface DHTOptions {
+  bootstrapNodes?: BootstrapNode[];
+  dhtNetwork?: 'public' | 'private';
+  isShardHost?: boolean;
+  shardPrefixes?: string[];
+  numShardPrefixes?: number;
+  shardPrefixLength?: number;
+  /** Accepted without effect: TCP and UDP share one port. */
+  udpPort?: number;
+  [name: string]: any;
+}
+
+/** Options of Gun, nested as in the original package. */
+export interface GunOptions {
+  /** Relays, as in `gunPeers`. */
+  peers?: string[] | { [url: string]: any };
+  gunPeers?: string[];
+  /** A live database, or relays. */
+  gun?: GunLike;
+  /** Another name of `gun`. */
+  instance?: GunLike;
+  [name: string]: any;
+}
+
+/** Options of all ways of discovery. A way that is switched off neither finds nor announces. */
+export interface PeerDiscoveryOptions extends NodeOptions {
+  /** Port of the host whose contents `addInfoHash` announces. Default 0: it only searches. */
+  announcePort?: number;
+  localOptions?: { interfaces?: string[]; [name: string]: any };
+  pexOptions?: { [name: string]: any };
+  deduplicate?: boolean;
+  maxPeers?: number;
+  useBloomFilter?: boolean;
+  options?: Omit<PeerDiscoveryOptions, 'options'>;
+}
+
+export interface DHTClientOptions extends Omit<PeerDiscoveryOptions, 'options'> {
+  /** Port to listen on, another name of `port`. */
+  udpPort?: number;
+  maxCachedHashes?: number;
+  maxCachedPeersPerHash?: number;
+  ttl?: number;
+  updateAgeOnGet?: boolean;
+}
+
+export interface PexManagerOptions extends Omit<PeerDiscoveryOptions, 'options'> {
+  /** Peers of messages that are kept. Default 50. */
+  maxPeers?: number;
+  /** Another name of `announcePort`. */
+  port?: number;
+  exchangeInterval?: number;
+  announcePeriod?: number;
+  peerExpiration?: number;
+  peerDeduplication?: boolean;
+}
+
+export interface LocalDiscoveryOptions extends Omit<PeerDiscoveryOptions, 'options'> {
+  /** Another name of `announcePort`. */
+  port?: number;
+  announceName?: string;
+  serviceType?: string;
+  announceInterval?: number;
+  peerTTL?: number;
+}
+
+export interface GunDiscoveryOptions extends Omit<PeerDiscoveryOptions, 'options'> {
+  /** A live database, the address of a relay, several, or `{peers}`. */
+  gun?: GunLike;
+  /** Another name of `announcePort`. */
+  port?: number;
+  announceInterval?: number;
+  peerTTL?: number;
+  cleanupInterval?: number;
+  externalIp?: string | null;
+  externalPort?: number | null;
+  announceTTL?: number;
+  maxCachedPeers?: number;
+  peerMapName?: string;
+  contentMapName?: string;
+}
+
+/** Options of announcing a content. */
+export interface AnnounceOptions {
+  /**
+   * Port of the host in this process that has the content. Default 0: the object that announces. When nothing of this
+   * process listens there, it is announced without the port, and a `warning` event says so.
+   */
+  port?: number;
+  /** Readable id under which it is announced too. */
+  contentId?: string;
+  /** `high`: everywhere, `medium`: local network, hash table and connected peers, `low`: only the local network. Default
+   * `high`. */
+  priority?: AnnouncePriority | 'high' | 'medium' | 'low';
+  /** Another name of `priority`. */
+  announceLevel?: AnnouncePriority | 'high' | 'medium' | 'low';
+  /** Accepted without effect: announcements last until they are taken back. */
+  ttl?: number;
+}
+
+/** Options of the function `announceFile`, besides those of its manager. */
+export interface AnnounceFileOptions extends PeerDiscoveryOptions {
+  priority?: AnnouncePriority | 'high' | 'medium' | 'low';
+}
+
+// -------------------------------------------------------------------------------------------------------------- classes
+
+/** Events of discovery: those of the engine, and finds with their content. */
+export interface DiscoveryEvents extends Omit<EngineEvents, 'peer:discovered'> {}
+
+/** A peer that was found for a content. */
+export interface FoundPeer {
+  id: string;
+  address: string;
+  port: number;
+  source: string;
+  confidence: number;
+  infoHash: string;
+  infoHashes: string[];
+}
+
+/** What all classes of discovery share. A started object keeps the process alive until `stop()`. */
+declare class Discovery extends EventEmitter {
+  protected constructor();
+  /** The bound port, 0 before the start. */
+  readonly port: number;
+  /** The identity on the network, undefined before the start. */
+  readonly peerId: string | undefined;
+  /** Multiaddrs with the peer id; empty before the start. */
+  readonly addresses: string[];
+  /** Opens the port. `port` is another way to give `announcePort`. A second call does nothing. */
+  start(port?: number): Promise<void>;
+  /** Takes back what was announced and closes everything. May be left unawaited. */
+  stop(): Promise<void>;
+  /** Makes a content findable until it is taken back, and starts the object. Renewed by itself. A text is ignored. May be
+   * left unawaited. */
+  announce(id: string, options?: AnnounceOptions | number | string): Promise<void>;
+  /** Searches for a content in the background from the start on; finds are events. */
+  addInfoHash(id: string, priority?: AnnouncePriority | 'high' | 'medium' | 'low'): Promise<void>;
+  /** Ends the search and takes back the announcement. */
+  removeInfoHash(id: string): Promise<void>;
+  findPeers(id: string, options?: FindPeersOptions): Promise<DiscoveredPeer[]>;
+  findPeers(id: string, maxPeers?: number, timeout?: number): Promise<DiscoveredPeer[]>;
+  addContentMapping(contentId: string, hash: string): void;
+  getHashForContent(contentId: string): string | undefined;
+  getContentForHash(hash: string): string | undefined;
+  /** `peer-discovered` is the same event. */
+  on(event: 'peer:discovered' | 'peer-discovered', listener: (peer: FoundPeer, infoHash: string) => void): this;
+  on<E extends keyof DiscoveryEvents>(event: E, listener: (value: DiscoveryEvents[E]) => void): this;
+  on(event: string | symbol, listener: (...values: any[]) => void): this;
+}
+
+/** All ways of discovery, or those that the options leave on. */
+export declare class PeerDiscoveryManager extends Discovery {
+  constructor(options?: PeerDiscoveryOptions);
+  /** Remembers a peer for one content, or for all. */
+  addManualPeer(peerId: string, address: string, port: number, infoHash?: string): DiscoveredPeer;
+  addConnectedPeer(peer: { address: string; port: number; id?: string; infoHash?: string; infoHashes?: string[] }): void;
+  /** From now on the peer is not among those found for its contents, or for any. */
+  removeConnectedPeer(
+    peer: string | { id?: string; address?: string; port?: number; infoHash?: string; infoHashes?: string[] },
+  ): void;
+  /** Everybody who is known now, best first; nobody is asked. */
+  getAllPeers(): DiscoveredPeer[];
+  /** Those found in one way, a value of `PEER_SOURCES`. */
+  getPeersBySource(source: string): DiscoveredPeer[];
+  getPeersForInfoHash(infoHash: string): DiscoveredPeer[];
+  /** One way of this manager: the same engine, telling only what was found that way. Stopping it stops the manager. */
+  getDHTClient(): DHTClient;
+  getPEXManager(): PexManager;
+  getGunDiscovery(): GunDiscovery;
+  getLocalDiscovery(): LocalDiscovery;
+}
+
+/** The distributed hash table on its own. */
+export declare class DHTClient extends Discovery {
+  constructor(options?: DHTClientOptions);
+  /** The same as `announce`; announcements are renewed by themselves. */
+  announcePeer(infoHash: string, port: number, intervalMinutes?: number): Promise<void>;
+  /** From now on the peer is not among those found for the content, or for any. */
+  removePeer(peerId: string, infoHash?: string): void;
+}
+
+/** The local network on its own. */
+export declare class LocalDiscovery extends Discovery {
+  constructor(options?: LocalDiscoveryOptions);
+}
+
+/** Gun relays on their own. */
+export declare class GunDiscovery extends Discovery {
+  constructor(options?: GunDiscoveryOptions);
+  /** The live Gun database it was given, undefined for addresses of relays. */
+  readonly gun: GunLike;
+  addInfoHash(infoHash: string, highPriority?: boolean | AnnouncePriority | 'high' | 'medium' | 'low'): Promise<void>;
+  /** Takes an announcement back; whether there was one. */
+  unannounce(infoHash: string, peerId?: string): Promise<boolean>;
+  mapContentIdToHash(contentId: string, hash: string): Promise<void>;
+  /** The hash behind a readable id as far as it is known here. */
+  findHashByContentId(contentId: string): Promise<string | undefined>;
+}
+
+/** What peers are like, as they say themselves. */
+export interface PexFlags {
+  preferEncryption?: boolean;
+  canUseUTP?: boolean;
+  isReachable?: boolean;
+  supportsNetCrypto?: boolean;
+}
+
+/** A peer in a message. */
+export interface PexPeer {
+  id?: string;
+  address?: string;
+  port?: number;
+  source?: string;
+  confidence?: number;
+  infoHash?: string;
+  infoHashes?: string[];
+  flags?: PexFlags;
+  [name: string]: any;
+}
+
+/** A message that programs carry themselves. */
+export interface PexMessage {
+  type: PexMessageType;
+  peers: PexPeer[];
+}
+
+/**
+ * Peer exchange on its own. The engine exchanges peers with connected ones by itself. The peers of messages are kept
+ * beside it, are told as found, and are never dialled by the engine on their own.
+ */
+export declare class PexManager extends Discovery {
+  constructor(options?: PexManagerOptions);
+  /** Remembers the other side of a connection for a content. */
+  addConnection(
+    connection: { peerId?: string; address?: string; remoteAddress?: string; remotePort?: number },
+    infoHash: string,
+  ): void;
+  /** Remembers a peer by its address or peer id. Other names only go into messages. */
+  addPeer(peerId: string, infoHash: string): void;
+  /** Forgets a peer for a content. */
+  removePeer(peerId: string, infoHash: string): void;
+  /** Keeps a peer that somebody named; false if it is known, or there is no place for it. */
+  addDiscoveredPeer(peer: PexPeer, isConnected?: boolean): boolean;
+  handlePexMessage(message: PexMessage): void;
+  /** Peers kept here, or those removed lately; at most `count`, 50 unless told. */
+  createPexMessage(type: PexMessageType | 'add_peers' | 'remove_peers', count?: number): PexMessage;
+  /** Peers of messages for a content (or any) that have all these flags. */
+  findPeersWithCapabilities(infoHash?: string, flags?: PexFlags): PexPeer[];
+  setLocalPeerFlags(flags: PexFlags): void;
+  /** The flags of a peer, or one's own without an id. */
+  getPeerFlags(peerId?: string): PexFlags | undefined;
+  /** False for an unknown peer. */
+  updatePeerFlags(peerId: string, flags: PexFlags): boolean;
+}
+export type LocalPeer = DiscoveredPeer;
+
+// ------------------------------------------------------------------------------------------------------------ functions
+
+export declare function createGunDiscovery(options?: GunDiscoveryOptions): GunDiscovery;
+export declare function createDHTClient(options?: DHTClientOptions): DHTClient;
+export declare function createPEXManager(options?: PexManagerOptions): PexManager;
+
+/** Searches with a manager made for it. `announcePort` is accepted without effect: announcing is `announceFile`. */
+export declare function findPeers(
+  id: string,
+  announcePort?: number | (PeerDiscoveryOptions & FindPeersOptions),
+  options?: PeerDiscoveryOptions & FindPeersOptions,
+): Promise<DiscoveredPeer[]>;
+
+/**
+ * Makes a content findable, as `(hash or path, port, options)` or `(contentId, hash or path, port, options)`: `port` is
+ * that of a host in this process, see `AnnounceOptions`. Gives the started manager, which announces until it is stopped.
+ */
+export declare function announceFile(
+  file: string,
+  port: number,
+  options?: AnnounceFileOptions,
+): Promise<PeerDiscoveryManager>;
+export declare function announceFile(
+  contentId: string,
+  file: string,
+  port: number,
+  options?: AnnounceFileOptions,
+): Promise<PeerDiscoveryManager>;
+
+/** Gives a started manager that knows the peer, and looks for others only in ways that are switched on. */
+export declare function addManualPeer(
+  peerId: string,
+  address: string,
+  port: number,
+  options?: PeerDiscoveryOptions & { infoHash?: string },
+): Promise<PeerDiscoveryManager>;

@@ -1,0 +1,119 @@
+// Options of every object that takes part in a network. Not here: those of hosts, clients and discovery.
+
+import { NODE_TYPE } from './constants';
+import { BootstrapNode, DHTOptions, GunLike, GunOptions } from './discovery';
+import { TURNServer } from './traversal';
+
+/** Switches of the original package that are accepted and have no effect in this version. */
+export interface LaterOptions {
+  enableWebRTC?: boolean;
+  preferIPv6?: boolean;
+  turnServer?: string;
+  turnUsername?: string;
+  turnPassword?: string;
+  nodeId?: string;
+}
+
+/** Options of every object that takes part in a network. */
+export interface NodeOptions extends LaterOptions {
+  /** TCP and UDP port to listen on. Default 0: a free one, the same number for both. */
+  port?: number;
+  /** Another name of `port`. */
+  tcpPort?: number;
+  /** Another name of `port`. */
+  localTCPPort?: number;
+  /** Listen on IPv6 too and dial both. Default false. */
+  enableIPv6?: boolean;
+  /** Default true. */
+  enableTCP?: boolean;
+  /** QUIC. Default true. */
+  enableUDP?: boolean;
+  /** Find peers and be found on the local network. Default true. */
+  localEnabled?: boolean;
+  /** Another name of `localEnabled`. */
+  enableLocal?: boolean;
+  /** Find peers and be found in the distributed hash table. Default true. */
+  dhtEnabled?: boolean;
+  /** Another name of `dhtEnabled`. */
+  enableDHT?: boolean;
+  /** Another name of `dhtEnabled`. */
+  enableDht?: boolean;
+  /** The hash table to take part in: that of libp2p and IPFS, or that of nodes of this library which know each other by
+   * `bootstrapNodes`. Default `public` without bootstrap nodes and `private` with them or with `localOnly`. */
+  dhtNetwork?: 'public' | 'private';
+  /** Nodes by which this one joins the hash table. Default the well-known ones of the public table. */
+  bootstrapNodes?: BootstrapNode[];
+  /** Keep the part of the hash table that `shardPrefixes` names, and tell others so. Default false. */
+  isShardHost?: boolean;
+  /** Beginnings of hashes (hex digits) whose peers this node remembers for others; ranges as `00-3f`. Default on a shard
+   * host random ones, elsewhere none. */
+  shardPrefixes?: string[];
+  /** Random prefixes of a shard host that names none. Default 3. */
+  numShardPrefixes?: number;
+  /** Hex digits of random prefixes. Default 2. */
+  shardPrefixLength?: number;
+  /** Options of the hash table once more; those above count before them. */
+  dhtOptions?: DHTOptions;
+  /** Tell connected peers of others that have the same content, and hear it from them. Default true. */
+  pexEnabled?: boolean;
+  /** Another name of `pexEnabled`. */
+  enablePEX?: boolean;
+  /** Another name of `pexEnabled`. */
+  enablePex?: boolean;
+  /** Find peers and be found through Gun relays. Default true; it does nothing without relays. */
+  gunEnabled?: boolean;
+  /** Another name of `gunEnabled`. */
+  enableGun?: boolean;
+  /** Gun relays, `https://host/gun` or `ws://host:port/gun`. Default none. */
+  gunPeers?: string[];
+  /** The address of a Gun relay, several, or `{peers}`: another way to give `gunPeers`. A live Gun database is kept. */
+  gun?: GunLike;
+  /** Another name of `gun`. */
+  gunInstance?: GunLike;
+  /** `peers`, `gun` or `instance` in it are further ways to give `gunPeers`. */
+  gunOptions?: GunOptions;
+  /** Contact nothing but the local network and given addresses. Default false, or DIG_NAT_LOCAL_ONLY=1. */
+  localOnly?: boolean;
+  /** Interfaces to use, by name or address. Default all, or DIG_NAT_INTERFACES. */
+  interfaces?: string[];
+  /** Directory for state that outlives the process. Default none. */
+  persistenceDir?: string | URL;
+  /** Keep state in `persistenceDir`. Default false. */
+  enablePersistence?: boolean;
+  /** Another name of `enablePersistence`. */
+  persistenceEnabled?: boolean;
+  /** Default 1000. */
+  maxConnections?: number;
+  /** Bytes per second of the whole node. Default 0: unlimited. */
+  uploadLimit?: number;
+  /** Bytes per second of the whole node. Default 0: unlimited. */
+  downloadLimit?: number;
+  /** Bytes per second and peer. Default 0: unlimited. */
+  peerUploadLimit?: number;
+  /** Bytes per second and peer. Default 0: unlimited. */
+  peerDownloadLimit?: number;
+  /** STUN servers, `host:port` or `stun:host:port`, that tell the public address. Default three public ones, or none
+   * with `localOnly`. */
+  stunServers?: string[];
+  /** TURN servers over which peers are reached when nothing else works; the first one is used. Default none. */
+  turnServers?: TURNServer[];
+  /** Ask the router by UPnP to forward the port. Default true; never with `localOnly`. */
+  enableUPnP?: boolean;
+  /** Another name of `enableUPnP`. */
+  enableUpnp?: boolean;
+  /** Ask the router by PCP and NAT-PMP to forward the port. Default true; never with `localOnly`. */
+  enableNATPMP?: boolean;
+  /** Another name of `enableNATPMP`. */
+  enableNatPmp?: boolean;
+  /** Lifetime of port mappings in seconds; they are renewed at half of it. Default 3600. */
+  portMappingLifetime?: number;
+  /** Multiaddrs, with peer id, of relays through which this node can be reached. Default none. */
+  relays?: string[];
+  /** Forward bytes between peers that cannot reach each other. Default false. */
+  relayServer?: boolean;
+  /** Never upload. Default false, or true for a client or manager of `nodeType: NODE_TYPE.LIGHT`. */
+  lightNode?: boolean;
+  /** How much this node remembers of others: `light` (100 peers), `standard` (1000) or `super` (10000). Default `light`
+   * for a client, else `standard`. A client or manager that is `light` never uploads. */
+  nodeType?: NODE_TYPE;
+}
