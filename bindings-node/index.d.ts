@@ -389,6 +389,8 @@ export declare class FileHost extends EngineEmitter {
   addContentMapping(contentId: string, sha256: string): void;
   getHashForContent(contentId: string): string | undefined;
   getContentForHash(sha256: string): string | undefined;
+  /** The parts of the hash table that a shard host keeps for others, in hex digits. */
+  getShardPrefixes(): string[];
 }
 
 /** Finds peers and downloads files. Downloads start it by themselves; it never keeps the process alive. */

@@ -1377,6 +1377,26 @@ char *dig_nat_discovery_hash_for_content(const struct DigNatDiscovery *discovery
 char *dig_nat_discovery_content_for_hash(const struct DigNatDiscovery *discovery, const char *hash);
 
 /**
+ * Looks for the hash behind a readable id: known here, told by Gun, or by a peer that has it. Takes at most so many ms, 1 to
+ * 86400000. Result: a hash, or none when nobody says.
+ */
+enum DigNatStatus dig_nat_discovery_find_hash(const struct DigNatDiscovery *discovery,
+                                              const char *content_id,
+                                              uint64_t timeout_ms,
+                                              DigNatDoneFn done,
+                                              void *user,
+                                              struct DigNatTask **task,
+                                              struct DigNatError **error);
+
+/**
+ * The parts of the hash table that this object keeps for others as a shard host, in hex digits, as items with a text. None
+ * before the start.
+ */
+enum DigNatStatus dig_nat_discovery_shard_prefixes(const struct DigNatDiscovery *discovery,
+                                                   struct DigNatResult **result,
+                                                   struct DigNatError **error);
+
+/**
  * Subscribes to the events of this object, from now on. With `event` NULL they are pulled with dig_nat_subscription_next, else
  * it is called with each of them.
  */
@@ -1581,6 +1601,14 @@ char *dig_nat_host_hash_for_content(const struct DigNatHost *host, const char *c
  * The readable id of a hash; NULL if it has none. Free it with dig_nat_string_free.
  */
 char *dig_nat_host_content_for_hash(const struct DigNatHost *host, const char *hash);
+
+/**
+ * The parts of the hash table that this host keeps for others as a shard host, in hex digits, as items with a text. None
+ * before the start.
+ */
+enum DigNatStatus dig_nat_host_shard_prefixes(const struct DigNatHost *host,
+                                              struct DigNatResult **result,
+                                              struct DigNatError **error);
 
 /**
  * What stands between this host and the internet, as found out with the STUN servers of its options. Result: as of

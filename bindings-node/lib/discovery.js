@@ -203,4 +203,13 @@ function asTarget(name) {
   return isPeerId(name) || name.startsWith('/') || /^.+:\d{1,5}$/.test(name) ? toPeer('peer', name) : undefined;
 }
 
-module.exports = { Discovery, PART, asTarget, isLeftOut, known, leaveOut, only, remember };
+async function findHash(object, contentId, timeout) {
+  const id = text('contentId', contentId);
+  const known = object.getHashForContent(id);
+  if (known !== undefined) return known;
+  if (!Number.isInteger(timeout) || timeout < 1) throw invalid('timeout', `${String(timeout)} is no time in ms`);
+  await object.start();
+  return (await call(() => object._native.findHash(id, timeout))) ?? undefined;
+}
+
+module.exports = { Discovery, PART, asTarget, findHash, isLeftOut, known, leaveOut, only, remember };

@@ -102,6 +102,11 @@ class FileHost extends NodeObject {
   getContentForHash(sha256) {
     return this._native.contentForHash(text('sha256', sha256)) ?? undefined;
   }
+
+  /** The parts of the hash table that a shard host keeps for others, in hex digits; empty elsewhere and before the start. */
+  getShardPrefixes() {
+    return this._native.shardPrefixes();
+  }
 }
 
 /** The one port by protocol; 0 for a protocol that is switched off. */

@@ -123,6 +123,19 @@ impl NativeDiscovery {
         self.inner.content_for_hash(&hash.parse().ok()?)
     }
 
+    /// Looks for the hash behind a readable id; nothing when nobody says within the time.
+    #[napi]
+    pub async fn find_hash(&self, content_id: String, timeout_ms: u32) -> napi::Result<Option<String>> {
+        let found = self.inner.find_hash(&content_id, timeout_ms.into()).await.map_err(error::to_js)?;
+        Ok(found.as_ref().map(FileHash::to_string))
+    }
+
+    /// What this node keeps for others as a shard host.
+    #[napi]
+    pub fn shard_prefixes(&self) -> Vec<String> {
+        self.inner.shard_prefixes()
+    }
+
     /// Hands every event from now on to a function.
     #[napi(async_runtime)]
     pub fn subscribe(&self, function: EventFunction) {

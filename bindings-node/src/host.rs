@@ -116,6 +116,12 @@ impl NativeHost {
         self.inner.hash_for_content(&content_id).as_ref().map(FileHash::to_string)
     }
 
+    /// What this host keeps for others as a shard host.
+    #[napi]
+    pub fn shard_prefixes(&self) -> Vec<String> {
+        self.inner.shard_prefixes()
+    }
+
     /// The readable id of a hash.
     #[napi]
     pub fn content_for_hash(&self, hash: String) -> Option<String> {

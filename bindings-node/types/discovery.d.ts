@@ -214,8 +214,8 @@ export declare class GunDiscovery extends Discovery {
   /** Takes an announcement back; whether there was one. */
   unannounce(infoHash: string, peerId?: string): Promise<boolean>;
   mapContentIdToHash(contentId: string, hash: string): Promise<void>;
-  /** The hash behind a readable id as far as it is known here. */
-  findHashByContentId(contentId: string): Promise<string | undefined>;
+  /** The hash behind a readable id, from whoever says it first; undefined when nobody does in time (5000 ms). */
+  findHashByContentId(contentId: string, timeout?: number): Promise<string | undefined>;
 }
 
 /** What peers are like, as they say themselves. */

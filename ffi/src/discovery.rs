@@ -330,6 +330,54 @@ pub unsafe extern "C" fn dig_nat_discovery_content_for_hash(
     })
 }
 
+/// Looks for the hash behind a readable id: known here, told by Gun, or by a peer that has it. Takes at most so many ms, 1 to
+/// 86400000. Result: a hash, or none when nobody says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dig_nat_discovery_find_hash(
+    discovery: *const DigNatDiscovery,
+    content_id: *const c_char,
+    timeout_ms: u64,
+    done: DigNatDoneFn,
+    user: *mut c_void,
+    task: *mut *mut DigNatTask,
+    error: *mut *mut DigNatError,
+) -> DigNatStatus {
+    // SAFETY: pointers as documented.
+    unsafe {
+        edge(error, || {
+            argument::clear(task);
+            let object = handles::get(discovery)?;
+            let content_id = argument::text(content_id, "content_id")?.to_owned();
+            let discovery = object.with(PeerDiscoveryManager::clone);
+            start(&object.runtime, Callbacks::new(done, None, user), task, |_| {
+                Operation::future(async move {
+                    let found = discovery.find_hash(&content_id, timeout_ms).await?;
+                    Ok(found.map_or_else(Record::nothing, Record::hash))
+                })
+            })
+        })
+    }
+}
+
+/// The parts of the hash table that this object keeps for others as a shard host, in hex digits, as items with a text. None
+/// before the start.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dig_nat_discovery_shard_prefixes(
+    discovery: *const DigNatDiscovery,
+    result: *mut *mut DigNatResult,
+    error: *mut *mut DigNatError,
+) -> DigNatStatus {
+    // SAFETY: pointers as documented.
+    unsafe {
+        edge(error, || {
+            let result = out(result, "result")?;
+            let prefixes = handles::get(discovery)?.with(PeerDiscoveryManager::shard_prefixes);
+            result::give(result, Record::list(&prefixes, |prefix| Record::text(prefix)));
+            Ok(())
+        })
+    }
+}
+
 /// Subscribes to the events of this object, from now on. With `event` NULL they are pulled with dig_nat_subscription_next, else
 /// it is called with each of them.
 #[unsafe(no_mangle)]

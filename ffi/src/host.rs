@@ -337,6 +337,25 @@ pub unsafe extern "C" fn dig_nat_host_content_for_hash(host: *const DigNatHost, 
     })
 }
 
+/// The parts of the hash table that this host keeps for others as a shard host, in hex digits, as items with a text. None
+/// before the start.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dig_nat_host_shard_prefixes(
+    host: *const DigNatHost,
+    result: *mut *mut DigNatResult,
+    error: *mut *mut DigNatError,
+) -> DigNatStatus {
+    // SAFETY: pointers as documented.
+    unsafe {
+        edge(error, || {
+            let result = out(result, "result")?;
+            let prefixes = handles::get(host)?.with(FileHost::shard_prefixes);
+            result::give(result, Record::list(&prefixes, |prefix| Record::text(prefix)));
+            Ok(())
+        })
+    }
+}
+
 /// What stands between this host and the internet, as found out with the STUN servers of its options. Result: as of
 /// dig_nat_detect_nat_type, and the JSON "null" before the event "nat:detected".
 #[unsafe(no_mangle)]
