@@ -5,15 +5,19 @@
 import { EventEmitter } from 'events';
 
 import { CONNECTION_TYPE, NODE_TYPE } from './types/constants';
+import { LaterOptions } from './types/later';
 import { NatProfile } from './types/nat';
 import { ConnectOptions, Diagnosis, PeerToReach, Traversal } from './types/reach';
 import { TURNServer } from './types/traversal';
+import { HostWatchOptions, WatchOptions } from './types/watching';
 
 export * from './types/constants';
+export * from './types/later';
 export * from './types/nat';
 export * from './types/reach';
 export * from './types/registry';
 export * from './types/traversal';
+export * from './types/watching';
 
 // --------------------------------------------------------------------------------------------------------------- errors
 
@@ -61,25 +65,6 @@ export type PeerRef =
   | { host: string; port: number; id?: string }
   | { address: string; port: number; id?: string; addresses?: string[] }
   | { id: string };
-
-/** Switches of the original package that are accepted and have no effect in this version. */
-export interface LaterOptions {
-  dhtEnabled?: boolean;
-  pexEnabled?: boolean;
-  gunEnabled?: boolean;
-  enableDHT?: boolean;
-  enablePEX?: boolean;
-  enableGun?: boolean;
-  enableWebRTC?: boolean;
-  preferIPv6?: boolean;
-  turnServer?: string;
-  turnUsername?: string;
-  turnPassword?: string;
-  gun?: any;
-  gunOptions?: { [name: string]: any };
-  dhtOptions?: { [name: string]: any };
-  nodeId?: string;
-}
 
 /** Options of every object that takes part in a network. */
 export interface NodeOptions extends LaterOptions {
@@ -154,21 +139,9 @@ export type HostFileCallback = (
   sha256?: string,
 ) => Promise<Bytes[] | null> | Bytes[] | null;
 
-export interface HostOptions extends NodeOptions {
+export interface HostOptions extends NodeOptions, HostWatchOptions {
   /** Directory whose files are shared at start, recursively. */
   directory?: string | URL;
-  /** Follow what changes in `directory`: new files are shared, removed ones withdrawn. Default false. */
-  enableWatcher?: boolean;
-  /** Directory whose files are shared at start and followed from then on. Default: `directory` with `enableWatcher`. */
-  watchDir?: string | URL;
-  /** Follow subdirectories too. Default true. */
-  watchRecursive?: boolean;
-  /** Of the followed directory share only files with one of these extensions. Default empty: all. */
-  watchIncludeExtensions?: string[];
-  /** Of the followed directory share no file with one of these extensions. */
-  watchExcludeExtensions?: string[];
-  /** Of the followed directory share no larger file, in bytes. Default 0: no limit. */
-  watchMaxFileSize?: number;
   hostFileCallback?: HostFileCallback;
   /** Unit of `hostFileCallback`. Default 65536. */
   chunkSize?: number;
@@ -182,30 +155,6 @@ export interface HostOptions extends NodeOptions {
   options?: Omit<HostOptions, 'options'>;
 }
 export type FileHostOptions = HostOptions;
-
-/** Options of sharing a directory and following what changes in it. */
-export interface WatchOptions {
-  /** Subdirectories too. Default true. */
-  recursive?: boolean;
-  /** Share only files with one of these extensions, in upper or lower case. Default empty: all. */
-  includeExtensions?: string[];
-  /** Share no file with one of these extensions. */
-  excludeExtensions?: string[];
-  /** Share no larger file, in bytes. Default 0: no limit. */
-  maxFileSize?: number;
-  /** Share a file when nothing was written to it for so long, in ms. Default 2000. */
-  stabilityThreshold?: number;
-  /** Look through the directory at this interval, in ms, instead of asking the operating system. Default 0: ask it. */
-  pollInterval?: number;
-  /** Another name of `recursive`. */
-  watchRecursive?: boolean;
-  /** Another name of `includeExtensions`. */
-  watchIncludeExtensions?: string[];
-  /** Another name of `excludeExtensions`. */
-  watchExcludeExtensions?: string[];
-  /** Another name of `maxFileSize`. */
-  watchMaxFileSize?: number;
-}
 
 export interface ClientOptions extends NodeOptions {
   /** Directory for downloads without a path. Default the current directory. */
@@ -453,11 +402,7 @@ export declare class FileHost extends EngineEmitter {
   ): Promise<FileInfo>;
   /** Shares every file below a directory. */
   addDirectory(path: string | URL, options?: { signal?: AbortSignal }): Promise<FileInfo[]>;
-  /**
-   * Shares every file below a directory that the options admit, and from then on follows what happens to them: new
-   * files are shared when they have come to rest, changed ones anew, and removed ones are withdrawn, each with its
-   * event. Starts the host if it was never started, and ends with it. Resolves with the files that were there.
-   */
+  /** Shares a directory and follows it from then on. Starts the host if need be, ends with it. Gives what was there. */
   watchDirectory(path: string | URL, options?: WatchOptions & { signal?: AbortSignal }): Promise<FileInfo[]>;
   /** Follows a directory no more; its files stay shared. False when it was not watched. */
   unwatchDirectory(path: string | URL): Promise<boolean>;
