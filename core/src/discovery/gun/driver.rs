@@ -259,7 +259,7 @@ impl Driver {
         let ttl = if leaving { std::time::Duration::ZERO } else { self.config.announce_ttl };
         let announced = self.own.announce(*hash, now_ms, ttl)?;
         let ttl_ms = ttl.as_millis() as u64;
-        let fields = record::announcement(self.own.peer(), &self.own.addresses(), &announced, now_ms, ttl_ms);
+        let fields = record::announcement(&self.own.addresses(), &announced, now_ms, ttl_ms);
         self.lock().schedule.written(hash, fields.clone());
         self.backend.put(&path, Entry::Record(fields), limits::GUN_ANNOUNCE_TIMEOUT).await?;
         if leaving {
