@@ -59,7 +59,7 @@ impl Node {
 
     async fn confirmed(&self) {
         let mut unconfirmed = self.discovery.unconfirmed();
-        let waiting = tokio::time::timeout(2 * WAIT, unconfirmed.wait_for(|count| *count == 0));
+        let waiting = tokio::time::timeout(10 * WAIT, unconfirmed.wait_for(|count| *count == 0));
         waiting.await.expect("confirmed by the relay").expect("running");
     }
 

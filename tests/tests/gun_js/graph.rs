@@ -43,7 +43,7 @@ fn has(key: &'static str, text: &'static str) -> impl Fn(&Entry) -> bool {
 
 /// Both ways with live changes and removals, through this relay.
 async fn both_ways(url: String) {
-    let ours = client(&[url.clone()]);
+    let ours = client(std::slice::from_ref(&url));
     let mut js = Client::start(&[url]).await;
     let mut updates = ours.subscribe(&path(&["dig", "list"])).expect("room");
     js.watch(&["dig", "list"], "list").await;
@@ -119,7 +119,8 @@ async fn js_meets_js_at_ours() {
     let relay = GunRelay::start(config.clone()).await.expect("started");
     let config = GunRelayConfig { listen: relay.address(), ..config };
     let url = format!("http://{}/gun", relay.address());
-    let (mut one, mut other) = (Client::start(&[url.clone()]).await, Client::start(&[url.clone()]).await);
+    let (mut one, mut other) =
+        (Client::start(std::slice::from_ref(&url)).await, Client::start(std::slice::from_ref(&url)).await);
     other.watch(&["room"], "room").await;
     one.write(&["room", "first"], json!({ "text": "hello" })).await;
     other.child("room", "first", |data| data["text"] == "hello").await;

@@ -78,7 +78,7 @@ impl Relay {
         let wanted = json!({ "port": 0, "axe": axe, "radisk": radisk, "file": directory.path().join("radata") });
         let mut process = Process::start("relay.js", &wanted);
         let port = ready(&mut process).await;
-        Self { process, wanted, port, directory: directory }
+        Self { process, wanted, port, directory }
     }
 
     /// Over TLS with a certificate for `localhost`, which it returns as PEM.
