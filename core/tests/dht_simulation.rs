@@ -15,7 +15,7 @@ use dig_nat_core::base::limits;
 use dig_nat_core::base::random::Jitter;
 use dig_nat_core::discovery::dht::shard::{Shard, Shards};
 use network::{Nature, Network, Sought};
-use page::Row;
+use page::{Round, Row};
 
 /// What happens to a network before it is searched.
 #[derive(Clone, Copy, Debug, Default)]
@@ -166,7 +166,7 @@ fn a_network_forms_from_one_address() {
 }
 
 /// Announces so many files and renews them once; lookups and messages of both rounds.
-fn announce_many(nodes: usize, files: u64) -> [(u64, u64, Duration); 2] {
+fn announce_many(nodes: usize, files: u64) -> [Round; 2] {
     let mut network = Network::new(nodes, 11);
     network.fill_tables();
     network.activate(0);

@@ -230,7 +230,7 @@ impl Network {
     /// Gives a node timers and lets it fill its table.
     pub fn activate(&mut self, member: usize) {
         self.members[member].active = true;
-        self.turn(member, |machine, now| machine.handle_timeout(now));
+        self.turn(member, Machine::handle_timeout);
     }
 
     /// One node gets to know another one, as by a bootstrap list.
@@ -298,7 +298,7 @@ impl Network {
             Event::Wake(member) => {
                 if self.members[member].wake == Some(at) {
                     self.members[member].wake = None;
-                    self.turn(member, |machine, now| machine.handle_timeout(now));
+                    self.turn(member, Machine::handle_timeout);
                 }
             }
             Event::Ask { from, to, request, message } => self.ask(from, to, request, &message),
