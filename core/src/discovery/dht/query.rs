@@ -135,7 +135,7 @@ impl Query {
         fits: impl Fn(Option<&State>) -> bool,
     ) -> Vec<&'a Candidate> {
         let fitting = candidates.values().filter(|candidate| fits(self.states.get(&candidate.contact.node)));
-        choose(&self.target, self.expected, self.width, fitting, |candidate| &candidate.contact)
+        choose(&self.target, self.expected, self.width, fitting, |candidate| &candidate.contact).0
     }
 
     /// Asks somebody who may know without being near, on one of the paths. `None` if that was asked already.
@@ -206,6 +206,12 @@ impl Query {
         nearest.into_iter().map(|candidate| candidate.contact.clone()).collect()
     }
 
+    /// Whether there is a crowd around the target that is not there by chance.
+    pub fn is_crowded(&self) -> bool {
+        let all = self.union();
+        choose(&self.target, self.expected, limits::DHT_K, all.values(), |candidate| &candidate.contact).1
+    }
+
     /// The size of the network that this lookup reckons with.
     pub const fn expected(&self) -> f64 {
         self.expected
@@ -228,14 +234,15 @@ pub fn reckoned_with(estimate: f64) -> f64 {
     2.0 * estimate.max(1.0)
 }
 
-/// The nearest to a position of these, with the defences of this module. They are given nearest first.
+/// The nearest to a position of these, with the defences of this module, and whether that passed many over. They are given
+/// nearest first.
 fn choose<'a, T>(
     target: &Key,
     expected: f64,
     width: usize,
     candidates: impl Iterator<Item = &'a T>,
     contact: impl Fn(&T) -> &Contact,
-) -> Vec<&'a T> {
+) -> (Vec<&'a T>, bool) {
     let mut chosen: Vec<&T> = Vec::with_capacity(width);
     let mut passed: Vec<&T> = Vec::new();
     let mut groups: HashMap<Group, usize> = HashMap::new();
@@ -266,17 +273,18 @@ fn choose<'a, T>(
         }
         chosen.push(candidate);
     }
+    let is_crowd = passed.len() >= width / 2;
     let missing = width - chosen.len();
     chosen.extend(passed.into_iter().take(missing));
-    chosen
+    (chosen, is_crowd)
 }
 
-/// The k nodes of these that are nearest to a position, as lookups see it: no crowd around it, and no single network.
+/// The `width` nodes of these that are nearest to a position, as lookups see it: no crowd around it, and no single network.
 /// `expected` is the size of the network that is reckoned with.
-pub fn select<'a>(target: &Key, expected: f64, contacts: &'a [Contact]) -> Vec<&'a Contact> {
+pub fn select<'a>(target: &Key, expected: f64, width: usize, contacts: &'a [Contact]) -> Vec<&'a Contact> {
     let mut sorted: Vec<&Contact> = contacts.iter().collect();
     sorted.sort_by_cached_key(|contact| target.distance(contact.node.key()));
-    choose(target, expected, limits::DHT_K, sorted.into_iter(), |contact| contact)
+    choose(target, expected, width, sorted.into_iter(), |contact| contact).0
 }
 
 impl Path {
