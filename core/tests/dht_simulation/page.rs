@@ -57,7 +57,7 @@ impl Row {
 pub fn render(rows: &[Row], many: &[(usize, [Round; 2])]) -> String {
     let mut text = String::from(
         "# The distributed hash table in numbers\n\n\
-         Nodes of the table in virtual time, 50 ms from each to each other, seeded; every message is encoded and\n\
+         Nodes of the table in virtual time, 50 ms from each to each other, seeded; every request is encoded and\n\
          decoded. Written by\n\
          `DIG_NAT_UPDATE=1 cargo test --release -p dig-nat-core --test dht_simulation -- --ignored`; the same with\n\
          fewer nodes runs with all other tests.\n\n\
