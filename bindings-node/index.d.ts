@@ -5,6 +5,7 @@
 import { EventEmitter } from 'events';
 
 import { CONNECTION_TYPE } from './types/constants';
+import { PeerDiscoveryManager } from './types/discovery';
 import { NatProfile } from './types/nat';
 import { NodeOptions } from './types/node';
 import { ConnectOptions, Diagnosis, PeerToReach, Traversal } from './types/reach';
@@ -78,8 +79,18 @@ export type HostFileCallback = (
 export interface HostOptions extends NodeOptions {
   /** Directory whose files are shared at start, recursively. */
   directory?: string | URL;
-  /** Another name of `directory`. */
+  /** Follow what changes in `directory`: new files are shared, removed ones withdrawn. Default false. */
+  enableWatcher?: boolean;
+  /** Directory whose files are shared at start and followed from then on. Default: `directory` with `enableWatcher`. */
   watchDir?: string | URL;
+  /** Follow subdirectories too. Default true. */
+  watchRecursive?: boolean;
+  /** Of the followed directory share only files with one of these extensions. Default empty: all. */
+  watchIncludeExtensions?: string[];
+  /** Of the followed directory share no file with one of these extensions. */
+  watchExcludeExtensions?: string[];
+  /** Of the followed directory share no larger file, in bytes. Default 0: no limit. */
+  watchMaxFileSize?: number;
   hostFileCallback?: HostFileCallback;
   /** Unit of `hostFileCallback`. Default 65536. */
   chunkSize?: number;
@@ -92,6 +103,30 @@ export interface HostOptions extends NodeOptions {
   options?: Omit<HostOptions, 'options'>;
 }
 export type FileHostOptions = HostOptions;
+
+/** Options of sharing a directory and following what changes in it. */
+export interface WatchOptions {
+  /** Subdirectories too. Default true. */
+  recursive?: boolean;
+  /** Share only files with one of these extensions, in upper or lower case. Default empty: all. */
+  includeExtensions?: string[];
+  /** Share no file with one of these extensions. */
+  excludeExtensions?: string[];
+  /** Share no larger file, in bytes. Default 0: no limit. */
+  maxFileSize?: number;
+  /** Share a file when nothing was written to it for so long, in ms. Default 2000. */
+  stabilityThreshold?: number;
+  /** Look through the directory at this interval, in ms, instead of asking the operating system. Default 0: ask it. */
+  pollInterval?: number;
+  /** Another name of `recursive`. */
+  watchRecursive?: boolean;
+  /** Another name of `includeExtensions`. */
+  watchIncludeExtensions?: string[];
+  /** Another name of `excludeExtensions`. */
+  watchExcludeExtensions?: string[];
+  /** Another name of `maxFileSize`. */
+  watchMaxFileSize?: number;
+}
 
 export interface ClientOptions extends NodeOptions {
   /** Directory for downloads without a path. Default the current directory. */
@@ -334,6 +369,8 @@ export declare class FileHost extends EngineEmitter {
   getAnnouncedFiles(): Map<string, boolean>;
   /** Everything shared, ordered by path. */
   getFiles(): FileInfo[];
+  /** Beginnings of hashes whose peers it remembers for others as a shard host; none elsewhere and before the start. */
+  getShardPrefixes(): string[];
   /** Shares a file; works before the start too. */
   addFile(
     path: string | URL,
@@ -341,6 +378,14 @@ export declare class FileHost extends EngineEmitter {
   ): Promise<FileInfo>;
   /** Shares every file below a directory. */
   addDirectory(path: string | URL, options?: { signal?: AbortSignal }): Promise<FileInfo[]>;
+  /**
+   * Shares every file below a directory that the options admit, and from then on follows what happens to them: new
+   * files are shared when they have come to rest, changed ones anew, and removed ones are withdrawn, each with its
+   * event. Starts the host if it was never started, and ends with it. Resolves with the files that were there.
+   */
+  watchDirectory(path: string | URL, options?: WatchOptions & { signal?: AbortSignal }): Promise<FileInfo[]>;
+  /** Follows a directory no more; its files stay shared. False when it was not watched. */
+  unwatchDirectory(path: string | URL): Promise<boolean>;
   /** Stops sharing; false when the hash was not shared. */
   removeFile(hash: string): Promise<boolean>;
   hasFile(hash: string): boolean;
@@ -403,6 +448,8 @@ export declare class FileClient extends EngineEmitter {
   /** Remembers a peer for one content, or for all. */
   addPeer(peer: PeerRef, id?: string): void;
   setEnableContinuousDiscovery(enabled: boolean): void;
+  /** All of discovery on this client's port; starting and stopping it is starting and stopping the client. */
+  getDiscoveryManager(): PeerDiscoveryManager;
   /** Ids for `cancelDownload`. */
   getActiveDownloads(): string[];
   /** False when there is no such download. */

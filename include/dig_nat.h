@@ -658,6 +658,38 @@ typedef struct DigNatHostOptions {
      * Bytes per chunk for content that is not a file. Default 65536, range 1024 to 16777216.
      */
     uint32_t chunk_size;
+    /**
+     * Follow what changes in directory: new files are shared, removed ones withdrawn. Default off.
+     */
+    DigNatSwitch enable_watcher;
+    /**
+     * Directory whose files are shared at start and followed from then on. Default NULL: directory, with enable_watcher.
+     */
+    const char *watch_dir;
+    /**
+     * Follow subdirectories too. Default on.
+     */
+    DigNatSwitch watch_recursive;
+    /**
+     * Of the followed directory share only files with one of these extensions. Default NULL: all.
+     */
+    const char *const *watch_include_extensions;
+    /**
+     * How many extensions.
+     */
+    size_t watch_include_extensions_count;
+    /**
+     * Of the followed directory share no file with one of these extensions. Default NULL: none.
+     */
+    const char *const *watch_exclude_extensions;
+    /**
+     * How many extensions.
+     */
+    size_t watch_exclude_extensions_count;
+    /**
+     * Of the followed directory share no larger file, in bytes. Default 0: no limit.
+     */
+    uint64_t watch_max_file_size;
 } DigNatHostOptions;
 
 /**
@@ -673,6 +705,49 @@ typedef struct DigNatAddFileOptions {
      */
     const char *content_id;
 } DigNatAddFileOptions;
+
+/**
+ * Options of sharing a directory and following what changes in it.
+ */
+typedef struct DigNatWatchOptions {
+    /**
+     * Bytes of this struct; set by dig_nat_watch_options_init.
+     */
+    size_t size;
+    /**
+     * Subdirectories too. Default on.
+     */
+    DigNatSwitch recursive;
+    /**
+     * Share only files with one of these extensions, in upper or lower case. Default NULL: all.
+     */
+    const char *const *include_extensions;
+    /**
+     * How many extensions.
+     */
+    size_t include_extensions_count;
+    /**
+     * Share no file with one of these extensions. Default NULL: none.
+     */
+    const char *const *exclude_extensions;
+    /**
+     * How many extensions.
+     */
+    size_t exclude_extensions_count;
+    /**
+     * Share no larger file, in bytes. Default 0: no limit.
+     */
+    uint64_t max_file_size;
+    /**
+     * Share a file when nothing was written to it for so long, in ms. Default 2000, range 10 to 3600000.
+     */
+    uint64_t stability_ms;
+    /**
+     * Look through the directory at this interval, in ms, instead of asking the operating system what changes: for
+     * network file systems. Default 0: ask the operating system. Range 100 to 86400000.
+     */
+    uint64_t poll_interval_ms;
+} DigNatWatchOptions;
 
 /**
  * Options of looking at the NAT in front of this machine.
@@ -1297,6 +1372,26 @@ enum DigNatStatus dig_nat_discovery_add_content_mapping(const struct DigNatDisco
 char *dig_nat_discovery_hash_for_content(const struct DigNatDiscovery *discovery, const char *content_id);
 
 /**
+ * The hash behind a readable id: known here, told by Gun, or by a peer that has it, whichever is first. `timeout_ms` is 100
+ * to 3600000, 0 means 5000. Result: hash; the JSON "null" when nobody says within the time.
+ */
+enum DigNatStatus dig_nat_discovery_find_hash(const struct DigNatDiscovery *discovery,
+                                              const char *content_id,
+                                              uint64_t timeout_ms,
+                                              DigNatDoneFn done,
+                                              void *user,
+                                              struct DigNatTask **task,
+                                              struct DigNatError **error);
+
+/**
+ * The parts of the hash table that this object keeps for others as a shard host, as items with a text in hex digits. None
+ * elsewhere and before the start.
+ */
+enum DigNatStatus dig_nat_discovery_shard_prefixes(const struct DigNatDiscovery *discovery,
+                                                   struct DigNatResult **result,
+                                                   struct DigNatError **error);
+
+/**
  * The readable id of a hash; NULL if it has none. Free it with dig_nat_string_free.
  */
 char *dig_nat_discovery_content_for_hash(const struct DigNatDiscovery *discovery, const char *hash);
@@ -1421,6 +1516,14 @@ enum DigNatStatus dig_nat_host_addresses(const struct DigNatHost *host,
                                          struct DigNatError **error);
 
 /**
+ * The parts of the hash table that this host keeps for others as a shard host, as items with a text in hex digits. None
+ * elsewhere and before the start.
+ */
+enum DigNatStatus dig_nat_host_shard_prefixes(const struct DigNatHost *host,
+                                              struct DigNatResult **result,
+                                              struct DigNatError **error);
+
+/**
  * Shares one file: hashes it (cached) and announces it. Works before the start too; announcing then waits for it.
  * Result: path, hash, size, name, content_id.
  */
@@ -1442,6 +1545,30 @@ enum DigNatStatus dig_nat_host_add_directory(const struct DigNatHost *host,
                                              void *user,
                                              struct DigNatTask **task,
                                              struct DigNatError **error);
+
+/**
+ * Shares every file below a directory that the options admit, and from then on follows what happens to them: new files
+ * are shared when they have come to rest, changed ones anew, and removed ones are withdrawn, each with its event. Starts
+ * the host if it was never started, and ends with it. Result: the files that were there, as items of
+ * dig_nat_host_add_file.
+ */
+enum DigNatStatus dig_nat_host_watch_directory(const struct DigNatHost *host,
+                                               const char *path,
+                                               const struct DigNatWatchOptions *options,
+                                               DigNatDoneFn done,
+                                               void *user,
+                                               struct DigNatTask **task,
+                                               struct DigNatError **error);
+
+/**
+ * Follows a directory no more; its files stay shared. Result: flag, whether it was watched.
+ */
+enum DigNatStatus dig_nat_host_unwatch_directory(const struct DigNatHost *host,
+                                                 const char *path,
+                                                 DigNatDoneFn done,
+                                                 void *user,
+                                                 struct DigNatTask **task,
+                                                 struct DigNatError **error);
 
 /**
  * Stops sharing. Result: flag, whether the hash was shared.
@@ -1818,6 +1945,11 @@ void dig_nat_save_connection_options_init(struct DigNatSaveConnectionOptions *op
 /**
  * Sets all options to their defaults. `size` is `sizeof` the struct.
  */
+void dig_nat_watch_options_init(struct DigNatWatchOptions *options, size_t size);
+
+/**
+ * Sets all options to their defaults. `size` is `sizeof` the struct.
+ */
 void dig_nat_connect_options_init(struct DigNatConnectOptions *options, size_t size);
 
 /**
@@ -2024,7 +2156,7 @@ uint16_t dig_nat_result_port(const struct DigNatResult *result);
 uint64_t dig_nat_result_size(const struct DigNatResult *result);
 
 /**
- * Whether the removed file was shared, the deleted mapping existed, the forgotten peer was known, or signalling goes on;
+ * Whether the removed file was shared, the deleted mapping or the announcement existed, the forgotten peer was known, or signalling goes on;
  * whether a message is text.
  */
 bool dig_nat_result_flag(const struct DigNatResult *result);

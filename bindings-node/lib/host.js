@@ -57,6 +57,11 @@ class FileHost extends NodeObject {
     return JSON.parse(sync(() => this._native.files())).map(fileInfo);
   }
 
+  /** Beginnings of hashes whose peers it remembers for others as a shard host; none elsewhere and before the start. */
+  getShardPrefixes() {
+    return this._native.shardPrefixes;
+  }
+
   /** Shares a file; before the start too. */
   async addFile(path, options = {}) {
     const file = toPath('path', path);
@@ -68,6 +73,18 @@ class FileHost extends NodeObject {
     const directory = toPath('path', path);
     const files = await runTask(() => this._native.addDirectory(directory), options?.signal, 'adding a directory');
     return files.map(fileInfo);
+  }
+
+  /** Shares what is below a directory and follows it from then on; starts the host if it was never started. */
+  async watchDirectory(path, options = {}) {
+    const directory = toPath('path', path);
+    const task = () => this._native.watchDirectory(directory, toJson(options));
+    return (await runTask(task, options?.signal, 'watching a directory')).map(fileInfo);
+  }
+
+  /** Follows a directory no more; its files stay shared. False when it was not watched. */
+  async unwatchDirectory(path) {
+    return call(() => this._native.unwatchDirectory(toPath('path', path)));
   }
 
   /** Stops sharing; false when the hash was not shared. */

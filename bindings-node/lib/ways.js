@@ -66,10 +66,6 @@ class GunDiscovery extends Discovery {
   async mapContentIdToHash(contentId, hash) {
     this.addContentMapping(contentId, hash);
   }
-
-  async findHashByContentId(contentId) {
-    return this.getHashForContent(contentId);
-  }
 }
 
 // The original kept what it learned from Gun in another directory than everything else.

@@ -14,6 +14,13 @@ pub struct NativeDiscovery {
     inner: PeerDiscoveryManager,
 }
 
+impl NativeDiscovery {
+    /// The discovery of a node that does more.
+    pub(crate) fn of(inner: PeerDiscoveryManager) -> Self {
+        Self { inner }
+    }
+}
+
 #[napi]
 impl NativeDiscovery {
     /// From one JSON object with node options.
@@ -115,6 +122,19 @@ impl NativeDiscovery {
     #[napi]
     pub fn hash_for_content(&self, content_id: String) -> Option<String> {
         self.inner.hash_for_content(&content_id).as_ref().map(FileHash::to_string)
+    }
+
+    /// The hash behind a readable id, also from others.
+    #[napi]
+    pub async fn find_hash(&self, content_id: String, timeout: u32) -> napi::Result<Option<String>> {
+        let hash = self.inner.find_hash(&content_id, timeout.into()).await.map_err(error::to_js)?;
+        Ok(hash.as_ref().map(FileHash::to_string))
+    }
+
+    /// The parts of the hash table that it keeps for others.
+    #[napi(getter)]
+    pub fn shard_prefixes(&self) -> Vec<String> {
+        self.inner.shard_prefixes()
     }
 
     /// The readable id of a hash.

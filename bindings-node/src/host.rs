@@ -72,6 +72,18 @@ impl NativeHost {
         NativeTask::new(self.inner.add_directory(path))
     }
 
+    /// Shares a directory and follows it; the result is a list of `FileInfo`.
+    #[napi(async_runtime)]
+    pub fn watch_directory(&self, path: String, options: String) -> napi::Result<NativeTask> {
+        Ok(NativeTask::new(self.inner.watch_directory(path, json::options(&options)?)))
+    }
+
+    /// Follows a directory no more; `false` when it was not watched.
+    #[napi]
+    pub async fn unwatch_directory(&self, path: String) -> napi::Result<bool> {
+        self.inner.unwatch_directory(path).await.map_err(error::to_js)
+    }
+
     /// Stops sharing; `false` when the hash was not shared.
     #[napi]
     pub async fn remove_file(&self, hash: String) -> napi::Result<bool> {
@@ -83,6 +95,12 @@ impl NativeHost {
     #[napi]
     pub fn has_file(&self, hash: String) -> bool {
         hash.parse().is_ok_and(|hash| self.inner.has_file(&hash))
+    }
+
+    /// The parts of the hash table that it keeps for others.
+    #[napi(getter)]
+    pub fn shard_prefixes(&self) -> Vec<String> {
+        self.inner.shard_prefixes()
     }
 
     /// Everything shared, as a list of `FileInfo`.

@@ -127,6 +127,7 @@ test('every option of the engine is typed under its name and its other names', (
     SaveConnectionOptions: 'SaveConnectionOptions',
     ConnectOptions: 'ConnectOptions',
     AnnounceOptions: 'AnnounceOptions',
+    WatchOptions: 'WatchOptions',
   };
   // Their options are arguments here.
   const untyped = ['AddFileOptions', 'KnownPeersOptions'];

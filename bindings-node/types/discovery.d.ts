@@ -163,6 +163,11 @@ declare class Discovery extends EventEmitter {
   addContentMapping(contentId: string, hash: string): void;
   getHashForContent(contentId: string): string | undefined;
   getContentForHash(hash: string): string | undefined;
+  /** The hash behind a readable id, known here or told by others; undefined when nobody says within `timeout`, 5000
+   * unless told. */
+  findHashByContentId(contentId: string, options?: { timeout?: number }): Promise<string | undefined>;
+  /** Beginnings of hashes whose peers it remembers for others as a shard host; none elsewhere and before the start. */
+  getShardPrefixes(): string[];
   /** `peer-discovered` is the same event. */
   on(event: 'peer:discovered' | 'peer-discovered', listener: (peer: FoundPeer, infoHash: string) => void): this;
   on<E extends keyof DiscoveryEvents>(event: E, listener: (value: DiscoveryEvents[E]) => void): this;
@@ -214,8 +219,6 @@ export declare class GunDiscovery extends Discovery {
   /** Takes an announcement back; whether there was one. */
   unannounce(infoHash: string, peerId?: string): Promise<boolean>;
   mapContentIdToHash(contentId: string, hash: string): Promise<void>;
-  /** The hash behind a readable id as far as it is known here. */
-  findHashByContentId(contentId: string): Promise<string | undefined>;
 }
 
 /** What peers are like, as they say themselves. */

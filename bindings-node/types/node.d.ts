@@ -7,7 +7,6 @@ import { TURNServer } from './traversal';
 /** Switches of the original package that are accepted and have no effect in this version. */
 export interface LaterOptions {
   enableWebRTC?: boolean;
-  enableWatcher?: boolean;
   preferIPv6?: boolean;
   turnServer?: string;
   turnUsername?: string;

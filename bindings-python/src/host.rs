@@ -67,12 +67,32 @@ impl FileHost {
         )
     }
 
+    fn watch_directory(&self, path: PathBuf, options: &str) -> PyResult<Operation> {
+        let options = convert::options(options)?;
+        self.0.task(
+            false,
+            |host, _| host.watch_directory(path, options),
+            |py, files| Ok(file_infos(py, files)?.into_pyobject(py)?.into_any().unbind()),
+        )
+    }
+
+    fn unwatch_directory(&self, path: PathBuf) -> PyResult<Operation> {
+        self.0.future(
+            |host| async move { host.unwatch_directory(path).await },
+            |py, watched| Ok(watched.into_pyobject(py)?.to_owned().into_any().unbind()),
+        )
+    }
+
     fn remove_file(&self, hash: &str) -> PyResult<Operation> {
         let hash: FileHash = convert::parse(hash)?;
         self.0.future(
             |host| async move { host.remove_file(hash).await },
             |py, removed| Ok(removed.into_pyobject(py)?.to_owned().into_any().unbind()),
         )
+    }
+
+    fn shard_prefixes(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        self.0.call(py, api::FileHost::shard_prefixes)
     }
 
     fn has_file(&self, py: Python<'_>, hash: &str) -> PyResult<bool> {

@@ -10,11 +10,12 @@
 //! 2. [`content`]: what a file is (SHA-256 chaining states, pieces, proofs). Pure.
 //!    [`wire`]: bytes to messages and back. Pure.
 //! 3. `net`: sockets that several protocols share. `store`: disk. Hash cache, part files, resume files, names.
-//! 4. [`nat`]: becoming reachable and reaching others: STUN, port mapping, hole punching. Pure machines with drivers.
-//! 5. `fabric`: authenticated, encrypted, multiplexed links between peers. The only place that names libp2p.
-//! 6. [`discovery`]: who has what. Pure tables; drivers for the local network.
-//! 7. [`transfer`]: moving bytes. Pure machines for downloading and serving; one driver.
-//! 8. `api`: the facade that Rust programs and all bindings use.
+//! 4. [`gun`]: client and relay of the Gun graph, native on its wire format. Pure machines with drivers.
+//! 5. [`nat`]: becoming reachable and reaching others: STUN, port mapping, hole punching. Pure machines with drivers.
+//! 6. `fabric`: authenticated, encrypted, multiplexed links between peers. The only place that names libp2p.
+//! 7. [`discovery`]: who has what. Pure tables; drivers for the local network and Gun.
+//! 8. [`transfer`]: moving bytes. Pure machines for downloading and serving; one driver.
+//! 9. `api`: the facade that Rust programs and all bindings use.
 //!
 //! A *machine* is a plain struct with `handle(now, input)`, `poll() -> Option<output>` and
 //! `next_timeout()`. It owns no socket, clock, task, file or global randomness, so whole swarms run in
@@ -28,6 +29,7 @@
 pub mod base;
 pub mod content;
 pub mod discovery;
+pub mod gun;
 pub mod nat;
 pub mod transfer;
 pub mod wire;

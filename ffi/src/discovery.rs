@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use dig_nat_core::api::PeerDiscoveryManager;
 use dig_nat_core::base::ids::{ContentKey, FileHash};
+use dig_nat_core::base::options::FindOptions;
 
 use crate::argument::{self, out};
 use crate::edge::{edge, value_edge};
@@ -315,6 +316,55 @@ pub unsafe extern "C" fn dig_nat_discovery_hash_for_content(
         let hash = handles::get(discovery)?.with(|discovery| discovery.hash_for_content(content_id));
         Ok(optional_string(hash.map(|hash| hash.to_string())))
     })
+}
+
+/// The hash behind a readable id: known here, told by Gun, or by a peer that has it, whichever is first. `timeout_ms` is 100
+/// to 3600000, 0 means 5000. Result: hash; the JSON "null" when nobody says within the time.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dig_nat_discovery_find_hash(
+    discovery: *const DigNatDiscovery,
+    content_id: *const c_char,
+    timeout_ms: u64,
+    done: DigNatDoneFn,
+    user: *mut c_void,
+    task: *mut *mut DigNatTask,
+    error: *mut *mut DigNatError,
+) -> DigNatStatus {
+    // SAFETY: pointers as documented.
+    unsafe {
+        edge(error, || {
+            argument::clear(task);
+            let object = handles::get(discovery)?;
+            let content_id = argument::text(content_id, "content_id")?.to_owned();
+            let timeout_ms = if timeout_ms == 0 { FindOptions::default().timeout_ms } else { timeout_ms };
+            let discovery = object.with(PeerDiscoveryManager::clone);
+            start(&object.runtime, Callbacks::new(done, None, user), task, |_| {
+                Operation::future(async move {
+                    let hash = discovery.find_hash(&content_id, timeout_ms).await?;
+                    Ok(hash.map_or_else(Record::nothing, Record::hash))
+                })
+            })
+        })
+    }
+}
+
+/// The parts of the hash table that this object keeps for others as a shard host, as items with a text in hex digits. None
+/// elsewhere and before the start.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dig_nat_discovery_shard_prefixes(
+    discovery: *const DigNatDiscovery,
+    result: *mut *mut DigNatResult,
+    error: *mut *mut DigNatError,
+) -> DigNatStatus {
+    // SAFETY: pointers as documented.
+    unsafe {
+        edge(error, || {
+            let result = out(result, "result")?;
+            let prefixes = handles::get(discovery)?.with(PeerDiscoveryManager::shard_prefixes);
+            result::give(result, Record::list(&prefixes, |prefix| Record::text(prefix)));
+            Ok(())
+        })
+    }
 }
 
 /// The readable id of a hash; NULL if it has none. Free it with dig_nat_string_free.

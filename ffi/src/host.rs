@@ -12,7 +12,7 @@ use crate::edge::{edge, value_edge};
 use crate::error::{DigNatError, DigNatStatus};
 use crate::handles::{self, Handle};
 use crate::library::{optional_string, string};
-use crate::options::{self, DigNatAddFileOptions, DigNatHostOptions, DigNatNodeOptions};
+use crate::options::{self, DigNatAddFileOptions, DigNatHostOptions, DigNatNodeOptions, DigNatWatchOptions};
 use crate::result::{self, DigNatResult, Record};
 use crate::runtime::{DigNatRuntime, Owned, WIND_UP};
 use crate::subscription::{self, DigNatEventFn, DigNatSubscription};
@@ -136,6 +136,25 @@ pub unsafe extern "C" fn dig_nat_host_addresses(
     }
 }
 
+/// The parts of the hash table that this host keeps for others as a shard host, as items with a text in hex digits. None
+/// elsewhere and before the start.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dig_nat_host_shard_prefixes(
+    host: *const DigNatHost,
+    result: *mut *mut DigNatResult,
+    error: *mut *mut DigNatError,
+) -> DigNatStatus {
+    // SAFETY: pointers as documented.
+    unsafe {
+        edge(error, || {
+            let result = out(result, "result")?;
+            let prefixes = handles::get(host)?.with(FileHost::shard_prefixes);
+            result::give(result, Record::list(&prefixes, |prefix| Record::text(prefix)));
+            Ok(())
+        })
+    }
+}
+
 /// Shares one file: hashes it (cached) and announces it. Works before the start too; announcing then waits for it.
 /// Result: path, hash, size, name, content_id.
 #[unsafe(no_mangle)]
@@ -183,6 +202,59 @@ pub unsafe extern "C" fn dig_nat_host_add_directory(
             let host = object.with(FileHost::clone);
             start(&object.runtime, Callbacks::new(done, None, user), task, |_| {
                 Operation::task(host.add_directory(path), |files| Record::list(&files, Record::file))
+            })
+        })
+    }
+}
+
+/// Shares every file below a directory that the options admit, and from then on follows what happens to them: new files
+/// are shared when they have come to rest, changed ones anew, and removed ones are withdrawn, each with its event. Starts
+/// the host if it was never started, and ends with it. Result: the files that were there, as items of
+/// dig_nat_host_add_file.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dig_nat_host_watch_directory(
+    host: *const DigNatHost,
+    path: *const c_char,
+    options: *const DigNatWatchOptions,
+    done: DigNatDoneFn,
+    user: *mut c_void,
+    task: *mut *mut DigNatTask,
+    error: *mut *mut DigNatError,
+) -> DigNatStatus {
+    // SAFETY: pointers as documented.
+    unsafe {
+        edge(error, || {
+            argument::clear(task);
+            let object = handles::get(host)?;
+            let path = argument::path(path, "path")?;
+            let options = options::watching(options)?;
+            let host = object.with(FileHost::clone);
+            start(&object.runtime, Callbacks::new(done, None, user), task, |_| {
+                Operation::task(host.watch_directory(path, options), |files| Record::list(&files, Record::file))
+            })
+        })
+    }
+}
+
+/// Follows a directory no more; its files stay shared. Result: flag, whether it was watched.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dig_nat_host_unwatch_directory(
+    host: *const DigNatHost,
+    path: *const c_char,
+    done: DigNatDoneFn,
+    user: *mut c_void,
+    task: *mut *mut DigNatTask,
+    error: *mut *mut DigNatError,
+) -> DigNatStatus {
+    // SAFETY: pointers as documented.
+    unsafe {
+        edge(error, || {
+            argument::clear(task);
+            let object = handles::get(host)?;
+            let path = argument::path(path, "path")?;
+            let host = object.with(FileHost::clone);
+            start(&object.runtime, Callbacks::new(done, None, user), task, |_| {
+                Operation::firm(async move { host.unwatch_directory(path).await.map(Record::flag) })
             })
         })
     }

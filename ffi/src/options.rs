@@ -14,6 +14,7 @@ use dig_nat_core::base::options::{
 use crate::argument::{self, Sized1st};
 
 mod traversal;
+mod watching;
 
 pub use traversal::*;
 
@@ -135,6 +136,22 @@ pub struct DigNatHostOptions {
     pub upload_slots: u32,
     /// Bytes per chunk for content that is not a file. Default 65536, range 1024 to 16777216.
     pub chunk_size: u32,
+    /// Follow what changes in directory: new files are shared, removed ones withdrawn. Default off.
+    pub enable_watcher: DigNatSwitch,
+    /// Directory whose files are shared at start and followed from then on. Default NULL: directory, with enable_watcher.
+    pub watch_dir: *const c_char,
+    /// Follow subdirectories too. Default on.
+    pub watch_recursive: DigNatSwitch,
+    /// Of the followed directory share only files with one of these extensions. Default NULL: all.
+    pub watch_include_extensions: *const *const c_char,
+    /// How many extensions.
+    pub watch_include_extensions_count: usize,
+    /// Of the followed directory share no file with one of these extensions. Default NULL: none.
+    pub watch_exclude_extensions: *const *const c_char,
+    /// How many extensions.
+    pub watch_exclude_extensions_count: usize,
+    /// Of the followed directory share no larger file, in bytes. Default 0: no limit.
+    pub watch_max_file_size: u64,
 }
 
 /// Options of a client or manager beyond those of every node.
@@ -368,6 +385,15 @@ pub(crate) unsafe fn host(options: *const DigNatHostOptions) -> Result<HostOptio
         let mut host = HostOptions { directory: directory(c.directory, "directory")?, ..HostOptions::default() };
         number(&mut host.upload_slots, c.upload_slots);
         number(&mut host.chunk_size, c.chunk_size);
+        switch(&mut host.enable_watcher, c.enable_watcher, "enable_watcher")?;
+        host.watch_dir = directory(c.watch_dir, "watch_dir")?;
+        switch(&mut host.watch_recursive, c.watch_recursive, "watch_recursive")?;
+        let (include, exclude) = (c.watch_include_extensions_count, c.watch_exclude_extensions_count);
+        host.watch_include_extensions =
+            argument::texts(c.watch_include_extensions, include, "watch_include_extensions")?;
+        host.watch_exclude_extensions =
+            argument::texts(c.watch_exclude_extensions, exclude, "watch_exclude_extensions")?;
+        number(&mut host.watch_max_file_size, c.watch_max_file_size);
         checked(host)
     }
 }
@@ -501,6 +527,7 @@ mod discovering;
 
 pub use connecting::*;
 pub use discovering::*;
+pub use watching::*;
 
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,8 @@ fuzz_target!(|data: &[u8]| {
             assert!(*first > 0 && *count > 0 && *count <= limits::MAX_STATES_PER_MESSAGE);
         }
         ClientFrame::Hello { key, .. } => assert!(key.to_string().len() <= limits::MAX_CONTENT_ID_BYTES),
+        ClientFrame::Peers(peers) => assert!(peers.added.len() <= 255 && peers.dropped.len() <= 255),
+        ClientFrame::Own(bytes) => assert!(bytes.len() <= limits::MAX_ANNOUNCEMENT_BYTES),
     }
     let mut encoded = BytesMut::new();
     frame.encode(&mut encoded);

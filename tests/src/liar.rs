@@ -107,7 +107,7 @@ impl Served {
                     ServerFrame::States { first, states }.encode(&mut out);
                 }
                 ClientFrame::Request(span) => self.answer(span, &mut out),
-                ClientFrame::Cancel(_) => {}
+                ClientFrame::Cancel(_) | ClientFrame::Peers(_) | ClientFrame::Own(_) => {}
             }
             if !out.is_empty() {
                 stream.write_all(&out.split()).await?;

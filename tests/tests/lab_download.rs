@@ -14,8 +14,8 @@ use dig_nat_tests::lab::{self, Lab, Nat, Place};
 use tokio_util::sync::CancellationToken;
 
 /// Long enough for a relayed download to become a direct one while it runs.
-const FILE_BYTES: u64 = 40 << 20;
-const RATE: u64 = 8 << 20;
+const FILE_BYTES: u64 = 100_000_000;
+const RATE: u64 = 16 << 20;
 const WAIT: Duration = Duration::from_secs(30);
 
 fn options(place: &Place, relays: Vec<String>) -> NodeOptions {

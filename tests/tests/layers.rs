@@ -10,6 +10,7 @@ const LADDER: &[&[&str]] = &[
     &["base"],
     &["content", "wire"],
     &["net", "store"],
+    &["gun"],
     &["nat"],
     &["fabric"],
     &["discovery"],
@@ -18,13 +19,15 @@ const LADDER: &[&[&str]] = &[
 ];
 
 /// Layers without clock, socket, file or task, except their drivers.
-const PURE: &[&str] = &["base", "content", "wire", "nat", "discovery", "transfer"];
+const PURE: &[&str] = &["base", "content", "wire", "gun", "nat", "discovery", "transfer"];
 
 /// The files of pure layers that own sockets and tasks, besides every `driver.rs` and `driver/`.
 const DRIVERS: &[&str] = &[
     "core/src/discovery/manager.rs",
     "core/src/discovery/source.rs",
+    "core/src/discovery/gun/mod.rs",
     "core/src/discovery/local/mod.rs",
+    "core/src/gun/backend.rs",
     "core/src/nat/signal.rs",
 ];
 

@@ -2,6 +2,8 @@
 //! conflict, refusal, deletion, restart, silence. Not here: the machine's own tests on virtual time (core/tests).
 #![cfg(target_os = "linux")]
 
+#[path = "port_mapping/old_router.rs"]
+mod old_router;
 #[path = "port_mapping/router.rs"]
 mod router;
 
@@ -12,10 +14,11 @@ use std::time::{Duration, Instant};
 use dig_nat_core::ErrorKind;
 use dig_nat_core::nat::mapping::reach::Reach;
 use dig_nat_core::nat::mapping::{
-    self, DeleteRequest, Event, Failure, MapperConfig, MappingInfo, MappingRequest, MappingState, Method, Methods,
-    PortMapper, Protocol,
+    self, DeleteRequest, Event, Failure, Family, MapperConfig, MappingInfo, MappingRequest, MappingState, Method,
+    Methods, PortMapper, Protocol,
 };
-use router::{GATEWAY, Host, Network, Offer, PATIENCE, PUBLIC, wait};
+use old_router::OldRouter;
+use router::{CLIENT_V6, GATEWAY, Host, Network, Offer, PATIENCE, PUBLIC, wait};
 use tokio::sync::broadcast;
 
 const UDP: Protocol = Protocol::Udp;
@@ -113,6 +116,43 @@ fn upnp_alone() {
 #[test]
 fn all_together_prefer_pcp() {
     maps_by(Offer::ALL, Method::Pcp);
+}
+
+/// A router with this offer opens pinholes in its IPv6 firewall by this method, until the mapper stops.
+fn opens_by(offer: Offer, method: Method) {
+    let Some(network) = Network::new(offer) else { return };
+    network.a.echo(5000);
+    let target = SocketAddr::new(CLIENT_V6.into(), 5000);
+    assert!(network.b.udp_reaches(target) && network.b.tcp_reaches(target), "the neighbour needs no pinhole");
+    assert!(!network.outside.udp_reaches(target) && !network.outside.tcp_reaches(target), "open without a pinhole");
+    let config = MapperConfig { ipv6: true, ..MapperConfig::new(true, true) };
+    let inner = network.a.run(async move { Arc::new(PortMapper::start(config)) });
+    let mapper = Mapper { host: &network.a, events: inner.events(), inner };
+    for protocol in [UDP, TCP] {
+        mapper.inner.map(protocol, 5000, 0, HOUR).expect("room");
+    }
+    let pinholes = || -> Vec<MappingInfo> {
+        let all = mapper.inner.mappings().into_iter().filter(|info| info.family == Family::V6);
+        all.filter(|info| info.state != MappingState::Asking).collect()
+    };
+    wait("both pinholes are answered", || pinholes().len() == 2);
+    for pinhole in pinholes() {
+        assert_eq!((at(&pinhole), pinhole.method()), (target, Some(method)), "{pinhole:?}");
+    }
+    assert!(network.outside.udp_reaches(target) && network.outside.tcp_reaches(target));
+    mapper.stop();
+    // miniupnpd gives a pinhole that is taken back by PCP no time to live, and looks for such at its next round.
+    wait("both are closed", || !network.outside.udp_reaches(target) && !network.outside.tcp_reaches(target));
+}
+
+#[test]
+fn pcp_opens_pinholes() {
+    opens_by(Offer { natpmp: false, upnp: false, ..Offer::ALL }, Method::Pcp);
+}
+
+#[test]
+fn upnp_opens_pinholes() {
+    opens_by(Offer { pcp: false, natpmp: false, ..Offer::ALL }, Method::Upnp);
 }
 
 #[test]
@@ -252,6 +292,23 @@ fn another_address_of_ours_is_mapped_anew() {
     };
     assert!(network.outside.udp_reaches(at(&again)));
     assert_eq!(mapper.inner.route(mapping::Family::V4).map(|route| route.local), "192.168.7.150".parse().ok());
+}
+
+#[test]
+fn a_router_that_knows_no_leases_maps_for_ever_until_told_otherwise() {
+    let Some(network) = Network::new(Offer::NOTHING) else { return };
+    let address = "192.168.7.101".parse().expect("an address");
+    let router = OldRouter::start(&network.b, address);
+    network.a.ip(&format!("route replace default via {address}"));
+    let mapper = Mapper::start(&network.a, true, false);
+    let made = mapper.map(UDP, 5000, 0, HOUR);
+    assert_eq!((at(&made), made.method()), (public(5000), Some(Method::Upnp)));
+    let MappingState::Mapped { lifetime, .. } = made.state else { unreachable!("it has an address") };
+    assert_eq!(lifetime, None, "it never ends by itself");
+    assert_eq!(*router.leases.lock().expect("whole"), [3600, 0], "a lease was asked for first");
+    assert_eq!(*router.mappings.lock().expect("whole"), ["UDP 5000->192.168.7.100:5000"]);
+    mapper.stop();
+    assert!(router.mappings.lock().expect("whole").is_empty(), "what is permanent is deleted all the same");
 }
 
 #[test]

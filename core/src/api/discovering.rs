@@ -2,7 +2,9 @@
 //! (`discovery`), and what is done with the peers found.
 
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
+use futures::future::Either;
 use serde_json::Value;
 
 use super::events::EventStream;
@@ -12,7 +14,8 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::ids::{ContentKey, FileHash, PeerId};
 use crate::base::limits;
 use crate::base::options::{
-    AnnounceOptions, ClientOptions, FindOptions, FromJson, HostOptions, KnownPeersOptions, NodeOptions, Unknown,
+    AnnounceOptions, ClientOptions, DownloadOptions, FindOptions, FromJson, HostOptions, KnownPeersOptions,
+    NodeOptions, Unknown,
 };
 use crate::base::priority::Priority;
 use crate::discovery::candidate::SourceKind;
@@ -36,7 +39,12 @@ impl PeerDiscoveryManager {
         Ok(Self { node })
     }
 
-    /// The same from a JSON object of options.
+    /// The discovery of a node that does more: starting and stopping it is starting and stopping that node.
+    pub(super) fn of(node: Node) -> Self {
+        Self { node }
+    }
+
+    /// [`new`](Self::new) from a JSON object of options.
     pub fn from_json(value: &Value, unknown: Unknown) -> Result<Self> {
         Self::new(NodeOptions::from_json(value, unknown)?)
     }
@@ -130,6 +138,18 @@ impl PeerDiscoveryManager {
         self.node.hash_for_content(content_id)
     }
 
+    /// The hash behind a readable id: known here, told by Gun, or by a peer that has it, whichever is first. `None` when
+    /// nobody says within the time, in ms (100 to 3600000). Cancel safe.
+    pub async fn find_hash(&self, content_id: &str, timeout_ms: u64) -> Result<Option<FileHash>> {
+        self.node.find_hash(content_id, timeout_ms).await
+    }
+
+    /// The parts of the hash table that this node keeps for others as a shard host, in hex digits; empty elsewhere and
+    /// before the start.
+    pub fn shard_prefixes(&self) -> Vec<String> {
+        self.node.shard_prefixes()
+    }
+
     /// The readable id of a hash.
     pub fn content_for_hash(&self, hash: &FileHash) -> Option<String> {
         self.node.content_for_hash(hash)
@@ -172,6 +192,45 @@ impl Node {
             discovery.announce(&key, priority).await;
         }
         Ok(())
+    }
+
+    pub(super) async fn find_hash(&self, content_id: &str, timeout_ms: u64) -> Result<Option<FileHash>> {
+        let key: ContentKey = content_id.parse()?;
+        if let ContentKey::Hash(hash) = key {
+            return Ok(Some(hash));
+        }
+        if let Some(known) = self.hash_for_content(content_id) {
+            return Ok(Some(known));
+        }
+        let options = DownloadOptions { timeout_ms, discover: Some(true), ..DownloadOptions::default() };
+        options.validate()?;
+        let gun = self.ensure_started().await?.ways.gun;
+        let time = Duration::from_millis(timeout_ms);
+        let by_gun = async {
+            match &gun {
+                Some(gun) => gun.find_hash(content_id, time).await,
+                None => Ok(None),
+            }
+        };
+        let asked = self.file_info(key, options);
+        let by_peers = async {
+            match asked.wait().await {
+                Ok(info) => Ok(Some(info.hash)),
+                Err(error) if matches!(error.kind(), ErrorKind::NoPeers | ErrorKind::ContentNotFound) => Ok(None),
+                Err(error) => Err(error),
+            }
+        };
+        let (by_gun, by_peers) = (std::pin::pin!(by_gun), std::pin::pin!(by_peers));
+        match futures::future::select(by_gun, by_peers).await {
+            Either::Left((Ok(Some(hash)), _)) | Either::Right((Ok(Some(hash)), _)) => Ok(Some(hash)),
+            Either::Left((_, other)) => other.await,
+            Either::Right((_, other)) => other.await,
+        }
+    }
+
+    pub(super) fn shard_prefixes(&self) -> Vec<String> {
+        let dht = self.running().and_then(|running| running.ways.dht);
+        dht.map(|dht| dht.shard_prefixes().iter().map(ToString::to_string).collect()).unwrap_or_default()
     }
 
     /// Takes an announcement back, wherever it was made.
@@ -224,8 +283,6 @@ impl Node {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::api::FileHost;
     use crate::base::options::HostOptions;

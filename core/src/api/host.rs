@@ -10,7 +10,7 @@ use super::records::{FileCallback, FileInfo};
 use super::task::Task;
 use crate::base::error::Result;
 use crate::base::ids::{FileHash, PeerId};
-use crate::base::options::{self, AddFileOptions, ClientOptions, HostOptions, NodeOptions, Unknown};
+use crate::base::options::{self, AddFileOptions, ClientOptions, HostOptions, NodeOptions, Unknown, WatchOptions};
 use crate::nat::profile::NatProfile;
 
 /// Shares files. Nothing is opened before [`start`](Self::start). Clones are the same host.
@@ -71,6 +71,23 @@ impl FileHost {
         self.node.add_directory(path.into())
     }
 
+    /// Shares every file below a directory that the options admit, and from then on follows what happens to them: new
+    /// files are shared when they have come to rest, changed ones anew, moved ones under their new name without reading
+    /// them again, and removed ones are withdrawn. Starts the host if it was never started, and ends with it.
+    ///
+    /// The result are the files that were there. Errors: `FileNotFound`, `PermissionDenied`, `InvalidArgument`,
+    /// `InvalidState` for a directory that is watched already, `LimitReached` beyond
+    /// [`limits::MAX_WATCHED_DIRECTORIES`](crate::base::limits::MAX_WATCHED_DIRECTORIES). Dropping the task before its end
+    /// ends the watching.
+    pub fn watch_directory(&self, path: impl Into<PathBuf>, options: WatchOptions) -> Task<Vec<FileInfo>> {
+        self.node.watch_directory(path.into(), options)
+    }
+
+    /// Follows a directory no more; its files stay shared. `false` when it was not watched. Cancel safe.
+    pub async fn unwatch_directory(&self, path: impl Into<PathBuf>) -> Result<bool> {
+        self.node.unwatch_directory(path.into()).await
+    }
+
     /// Stops sharing; `false` when the hash was not shared.
     pub async fn remove_file(&self, hash: FileHash) -> Result<bool> {
         self.node.remove_file(hash).await
@@ -110,6 +127,12 @@ impl FileHost {
     /// the event `nat:detected`.
     pub fn nat_profile(&self) -> Option<NatProfile> {
         self.node.nat_profile()
+    }
+
+    /// The parts of the hash table that this host keeps for others as a shard host, in hex digits; empty elsewhere and
+    /// before the start.
+    pub fn shard_prefixes(&self) -> Vec<String> {
+        self.node.shard_prefixes()
     }
 
     /// Subscribes to events.

@@ -6,7 +6,7 @@ use crate::base::error::ErrorKind;
 use crate::base::options::{
     AddFileOptions, AnnounceOptions, ClientOptions, ConnectOptions, DownloadOptions, FindOptions, FromJson,
     HostOptions, IceOptions, KnownPeersOptions, MappingOptions, NatOptions, NodeOptions, PunchOptions, RegistryOptions,
-    SaveConnectionOptions, TurnOptions,
+    SaveConnectionOptions, TurnOptions, WatchOptions,
 };
 
 /// Operations that every binding offers, as `object.operation`.
@@ -19,12 +19,15 @@ const OPERATIONS: &[&str] = &[
     "FileHost.addresses",
     "FileHost.add_file",
     "FileHost.add_directory",
+    "FileHost.watch_directory",
+    "FileHost.unwatch_directory",
     "FileHost.remove_file",
     "FileHost.has_file",
     "FileHost.files",
     "FileHost.add_content_mapping",
     "FileHost.hash_for_content",
     "FileHost.content_for_hash",
+    "FileHost.shard_prefixes",
     "FileHost.subscribe",
     "FileHost.nat_profile",
     "FileClient.start",
@@ -69,6 +72,8 @@ const OPERATIONS: &[&str] = &[
     "PeerDiscoveryManager.add_content_mapping",
     "PeerDiscoveryManager.hash_for_content",
     "PeerDiscoveryManager.content_for_hash",
+    "PeerDiscoveryManager.find_hash",
+    "PeerDiscoveryManager.shard_prefixes",
     "PeerDiscoveryManager.subscribe",
     "Connection.send",
     "Connection.receive",
@@ -133,6 +138,7 @@ pub fn manifest() -> Value {
             "SaveConnectionOptions": set::<SaveConnectionOptions>(),
             "AnnounceOptions": set::<AnnounceOptions>(),
             "KnownPeersOptions": set::<KnownPeersOptions>(),
+            "WatchOptions": set::<WatchOptions>(),
         },
         "operations": OPERATIONS,
     })

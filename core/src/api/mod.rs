@@ -25,6 +25,8 @@ mod signalling;
 mod socket;
 mod task;
 mod turn;
+mod watching;
+mod ways;
 
 pub use client::FileClient;
 pub use connect::Traversal;

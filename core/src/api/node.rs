@@ -13,6 +13,8 @@ use super::connection::Connection;
 use super::events::{EventBus, EventStream};
 use super::reachability::Reachability;
 use super::records::{DiscoveredPeer, FileCallback};
+use super::watching::Watches;
+use super::ways::{Starter, Ways, tell_of_bootstrap};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::events::{ErrorRecord, Event};
 use crate::base::ids::{ContentKey, PeerId};
@@ -20,7 +22,6 @@ use crate::base::limits;
 use crate::base::node_type::NodeType;
 use crate::base::options::{ClientOptions, ConnectOptions, FindOptions, FromJson, HostOptions, NodeOptions};
 use crate::base::priority::Priority;
-use crate::discovery::local::LocalConfig;
 use crate::discovery::manager::{DiscoveryConfig, EventSink, PeerDiscovery};
 use crate::discovery::source::{Candidate, SourceKind};
 use crate::fabric::{
@@ -82,6 +83,8 @@ pub(super) struct Running {
     pub(super) tracker: TaskTracker,
     inbound: Option<Arc<tokio::sync::Mutex<Incoming>>>,
     pub(super) reachability: Reachability,
+    pub(super) ways: Ways,
+    pub(super) watches: Watches,
 }
 
 impl Node {
@@ -121,10 +124,14 @@ impl Node {
         let running = self.launch().await?;
         *stopped = false;
         drop(stopped);
-        if let Some(directory) = &self.inner.host.directory {
-            let sharing = self.add_directory(directory.clone()).wait();
+        let host = &self.inner.host;
+        let watched = host.watched();
+        let shared = host.directory.as_ref().filter(|directory| Some(*directory) != watched);
+        let shared = shared.map(|directory| self.add_directory(directory.clone()));
+        let watched = watched.map(|directory| self.watch_directory(directory.clone(), host.watch_options()));
+        for sharing in shared.into_iter().chain(watched) {
             let shared = tokio::select! {
-                shared = sharing => shared,
+                shared = sharing.wait() => shared,
                 () = running.stop.cancelled() => return Err(stopped_meanwhile()),
             };
             if let Err(error) = shared {
@@ -180,6 +187,8 @@ impl Node {
         let (fabric, fabric_events) = Fabric::start(config).await?;
         let stop = CancellationToken::new();
         let tracker = TaskTracker::new();
+        // What was started ends when something else cannot be.
+        let guard = stop.clone().drop_guard();
         tracker.spawn(forward_events(fabric_events, inner.events.clone(), stop.clone()));
         let sink = self.sink();
         let discovery = PeerDiscovery::new(DiscoveryConfig {
@@ -190,33 +199,30 @@ impl Node {
             on_event: Some(Arc::clone(&sink)),
         });
         discovery.restore().await;
-        if options.local_enabled {
-            let config = LocalConfig {
-                peer_id: fabric.local_peer(),
-                // A light node serves nobody, so nobody needs to find it.
-                port: if serves { fabric.port() } else { 0 },
-                tcp: options.enable_tcp,
-                udp: options.enable_udp,
-                interfaces: options.interfaces.clone(),
-                ipv6: options.enable_ipv6,
-            };
-            discovery.start_local(config).await;
-        }
         for (candidate, key) in lock(&inner.manual).iter() {
             discovery.add_manual(candidate.clone(), key.as_ref());
         }
         let registry = self.registry().await?;
         let reachability = Reachability::start(options, &fabric, &inner.events, &tracker, &stop, registry)?;
+        let kind = self.node_type()?;
+        let ways =
+            Starter { options, kind, fabric: &fabric, discovery: &discovery, reachability: &reachability, serves };
+        let ways = ways.start().await?;
+        if let Some(dht) = &ways.dht {
+            tracker
+                .spawn(stop.clone().run_until_cancelled_owned(tell_of_bootstrap(dht.status(), inner.events.clone())));
+        }
         let clock = Clock::start();
         let server = serves.then(|| {
-            Arc::new(Server::new(
+            let server = Server::new(
                 Arc::clone(&inner.library),
                 clock,
                 Limiter::new(clock, options.upload_limit, options.peer_upload_limit),
                 inner.workers.clone(),
                 inner.host.upload_slots as usize,
                 Arc::clone(&sink),
-            ))
+            );
+            Arc::new(server.with_exchange(ways.exchange.clone()))
         });
         if let Some(server) = &server {
             server.set_fallback(self.fallback());
@@ -231,6 +237,7 @@ impl Node {
             fabric: fabric.clone(),
             connector: reachability.connector().clone(),
             discovery: discovery.clone(),
+            exchange: ways.exchange.clone(),
             library: Arc::clone(&inner.library),
             server,
             limiter: Arc::new(Limiter::new(clock, options.download_limit, options.peer_download_limit)),
@@ -245,7 +252,8 @@ impl Node {
         for (key, priority) in self.announced_here() {
             discovery.announce(&key, priority).await;
         }
-        let running = Running { engine, stop, tracker, inbound, reachability };
+        guard.disarm();
+        let running = Running { engine, stop, tracker, inbound, reachability, ways, watches: Watches::default() };
         *inner.running.write().unwrap_or_else(PoisonError::into_inner) = Some(running.clone());
         self.enlist();
         inner.events.send(Event::Started {
@@ -272,6 +280,7 @@ impl Node {
             tracing::warn!("work was still running when the node stopped");
         }
         running.engine.discovery.stop().await;
+        running.ways.stop().await;
         running.engine.fabric.shutdown().await;
         self.inner.events.send(Event::Stopped);
         Ok(())

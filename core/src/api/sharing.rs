@@ -56,7 +56,7 @@ impl Node {
     }
 
     /// Hashes files and puts them into the library, in the given order, under the content id if there is one.
-    async fn share(
+    pub(super) async fn share(
         &self,
         paths: Vec<PathBuf>,
         content_id: Option<&str>,
@@ -162,6 +162,9 @@ impl Node {
         match content_id.parse()? {
             ContentKey::Id(id) => {
                 self.inner.library.map_id(&id, hash)?;
+                if let Some(gun) = self.running().and_then(|running| running.ways.gun) {
+                    gun.map_content(&id, hash)?;
+                }
                 if let (Some(running), true) = (self.running(), self.has_file(&hash))
                     && let Ok(runtime) = tokio::runtime::Handle::try_current()
                 {
@@ -204,7 +207,7 @@ impl Node {
         Some(entry)
     }
 
-    fn cache(&self) -> Arc<HashCache> {
+    pub(super) fn cache(&self) -> Arc<HashCache> {
         let open =
             || Arc::new(self.inner.node.state_dir().map_or_else(HashCache::in_memory, |dir| HashCache::open(&dir)));
         Arc::clone(self.inner.cache.get_or_init(open))

@@ -1,12 +1,20 @@
 //! Every bound of the library in one place, each with its reason. A queue, table, frame or wait without an entry
 //! here is a defect.
 
+mod dht;
+mod gun;
 mod nat;
+mod pex;
+mod watch;
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+pub use dht::*;
+pub use gun::*;
 pub use nat::*;
+pub use pex::*;
+pub use watch::*;
 
 // --- names ---
 
@@ -257,8 +265,6 @@ pub const QUIC_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 pub const MAX_BOOTSTRAP_NODES: usize = 64;
 /// Prefixes of one shard host: all of two hex digits.
 pub const MAX_SHARD_PREFIXES: usize = 256;
-/// Gun relays one node talks to: each gets everything.
-pub const MAX_GUN_RELAYS: usize = 8;
 /// Peers the user may name before the node starts.
 pub const MAX_MANUAL_PEERS: usize = 1000;
 /// Largest file of known peers: 10 000 peers of a super node with their addresses and keys.

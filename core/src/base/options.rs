@@ -136,10 +136,12 @@ macro_rules! options {
 mod connecting;
 mod discovering;
 mod traversal;
+mod watching;
 
 pub use connecting::ConnectOptions;
 pub use discovering::{AnnounceOptions, KnownPeersOptions};
 pub use traversal::{IceOptions, PunchOptions, RegistryOptions, SaveConnectionOptions, TurnOptions, TurnServerOption};
+pub use watching::WatchOptions;
 
 options! {
     /// Options every node has, whatever its role.
@@ -226,11 +228,24 @@ options! {
     /// Options of a file host beyond those of every node.
     HostOptions {
         /// Directory whose files are shared at start, recursively. Default none.
-        directory: Option<PathBuf> = None, "directory" | "watchDir" | "watch_dir";
+        directory: Option<PathBuf> = None, "directory";
         /// Peers served at once (one of them the optimistic choice) while more want data. Default 4, range 1 to 1000.
         upload_slots: u32 = limits::UNCHOKED_PEERS as u32, "uploadSlots" | "upload_slots";
         /// Unit of the `hostFileCallback` contract in bytes. Default 65536, range 1024 to 16777216.
         chunk_size: u32 = 65_536, "chunkSize" | "chunk_size";
+        /// Follow what changes in `directory`: new files are shared, removed ones withdrawn. Default false.
+        enable_watcher: bool = false, "enableWatcher" | "enable_watcher";
+        /// Directory whose files are shared at start and followed from then on. Default none: `directory`, with
+        /// `enableWatcher`.
+        watch_dir: Option<PathBuf> = None, "watchDir" | "watch_dir";
+        /// Follow subdirectories too. Default true.
+        watch_recursive: bool = true, "watchRecursive" | "watch_recursive";
+        /// Of the followed directory share only files with one of these extensions. Default empty: all.
+        watch_include_extensions: Vec<String> = Vec::new(), "watchIncludeExtensions" | "watch_include_extensions";
+        /// Of the followed directory share no file with one of these extensions. Default none.
+        watch_exclude_extensions: Vec<String> = Vec::new(), "watchExcludeExtensions" | "watch_exclude_extensions";
+        /// Of the followed directory share no larger file, in bytes. Default 0: no limit.
+        watch_max_file_size: u64 = 0, "watchMaxFileSize" | "watch_max_file_size";
     }
 
     /// Options of a file client beyond those of every node.
@@ -358,6 +373,24 @@ impl FromJson for NodeOptions {
     }
 }
 
+impl HostOptions {
+    /// The directory that is followed from the start on.
+    pub fn watched(&self) -> Option<&PathBuf> {
+        self.watch_dir.as_ref().or(self.directory.as_ref().filter(|_| self.enable_watcher))
+    }
+
+    /// How it is followed.
+    pub fn watch_options(&self) -> WatchOptions {
+        WatchOptions {
+            recursive: self.watch_recursive,
+            include_extensions: self.watch_include_extensions.clone(),
+            exclude_extensions: self.watch_exclude_extensions.clone(),
+            max_file_size: self.watch_max_file_size,
+            ..WatchOptions::default()
+        }
+    }
+}
+
 impl NodeOptions {
     /// Where state is kept, `None` when persistence is off.
     pub fn state_dir(&self) -> Option<PathBuf> {
@@ -373,6 +406,7 @@ impl FromJson for HostOptions {
     const TABLE: &'static [OptionInfo] = Self::OPTIONS;
 
     fn validate(&self) -> Result<()> {
+        self.watch_options().validate()?;
         in_range("uploadSlots", self.upload_slots, 1, 1000)?;
         in_range("chunkSize", self.chunk_size, 1024, 16 * 1024 * 1024)
     }
@@ -496,6 +530,7 @@ mod tests {
             IceOptions::TABLE,
             RegistryOptions::TABLE,
             SaveConnectionOptions::TABLE,
+            WatchOptions::TABLE,
         ];
         for info in tables.concat() {
             assert!(info.doc.contains("Default"), "{} has no documented default", info.name);

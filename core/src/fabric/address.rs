@@ -59,6 +59,24 @@ fn bad(text: &str) -> String {
     format!("target {text:?}: expected host:port, [v6 address]:port, a multiaddr or a peer id")
 }
 
+/// The bytes of a multiaddr without a peer id at its end.
+pub fn to_bytes(text: &str) -> Option<Vec<u8>> {
+    text.parse().ok().map(|address| bare(address).to_vec())
+}
+
+/// The text of a multiaddr given as bytes, without a peer id at its end.
+pub fn from_bytes(bytes: &[u8]) -> Option<String> {
+    let address = Multiaddr::try_from(bytes.to_vec()).ok().map(bare)?;
+    (!address.is_empty()).then(|| address.to_string())
+}
+
+fn bare(mut address: Multiaddr) -> Multiaddr {
+    if matches!(address.iter().last(), Some(Protocol::P2p(_))) {
+        address.pop();
+    }
+    address
+}
+
 /// Our text form of a libp2p peer id.
 pub fn peer_text(peer: &libp2p::PeerId) -> PeerId {
     PeerId::from_text(&peer.to_base58())

@@ -213,6 +213,16 @@ pub fn is_address(text: &str) -> Result<bool> {
     })
 }
 
+/// A multiaddr as libp2p's own protocols carry it, without a peer id at its end. `None` for other text.
+pub fn address_to_bytes(text: &str) -> Option<Vec<u8>> {
+    address::to_bytes(text)
+}
+
+/// The text of a multiaddr that one of libp2p's protocols carried, without a peer id at its end.
+pub fn address_from_bytes(bytes: &[u8]) -> Option<String> {
+    address::from_bytes(bytes)
+}
+
 /// The peer that a text names, if it does, and the address it gives for it. `InvalidArgument` says what is wrong.
 pub fn peer_of(text: &str) -> Result<(Option<PeerId>, Option<String>)> {
     Ok(match address::parse(text)? {

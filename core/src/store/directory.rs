@@ -1,5 +1,5 @@
 //! Whole directories: finding the files to share, and describing them with all cores and the cache.
-//! Not here: watching for changes, and announcing what was found.
+//! Not here: watching for changes (`watch`), and announcing what was found.
 
 use std::collections::HashSet;
 use std::fs;
@@ -48,15 +48,27 @@ pub fn scan(directory: &Path) -> Result<Vec<PathBuf>> {
 
 /// The same, leaving out these paths and all below them: for state that is kept inside a shared directory.
 pub fn scan_without(directory: &Path, excluded: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    scan_part(directory, directory, excluded, true)
+}
+
+/// The files that [`scan_without`] finds in a directory, but only those below a part of it; empty if the part is not
+/// there (any more), or not one that is looked into. `recursive` false leaves subdirectories out.
+pub fn scan_part(directory: &Path, part: &Path, excluded: &[PathBuf], recursive: bool) -> Result<Vec<PathBuf>> {
     let failed = |error| Error::io(format!("directory {}", directory.display()), error);
     let root = fs::canonicalize(directory).map_err(failed)?;
     if !root.is_dir() {
         return Err(Error::invalid("directory", format_args!("{} is not a directory", directory.display())));
     }
-    // Paths that do not exist exclude nothing.
-    let excluded: HashSet<PathBuf> = excluded.iter().filter_map(|path| fs::canonicalize(path).ok()).collect();
+    let excluded = real_paths(excluded);
     let mut files = Vec::new();
     let mut pending = vec![(directory.to_owned(), root.clone())];
+    if part != directory {
+        if !recursive || !matches!(look(directory, part, &excluded), Look::Directory) {
+            return Ok(files);
+        }
+        let inner = part.strip_prefix(directory).expect("only parts of the directory are looked into");
+        pending = vec![(part.to_owned(), root.join(inner))];
+    }
     let mut seen = 0;
     // Paths are carried twice: as the user wrote them, for the answer, and as they really are, to compare.
     while let Some((here, real)) = pending.pop() {
@@ -86,7 +98,9 @@ pub fn scan_without(directory: &Path, excluded: &[PathBuf]) -> Result<Vec<PathBu
                 continue;
             }
             if kind.is_dir() {
-                pending.push((path, real));
+                if recursive {
+                    pending.push((path, real));
+                }
             } else if kind.is_file() || (kind.is_symlink() && leads_to_file_inside(&path, &root, &excluded)) {
                 files.push(path);
             }
@@ -94,6 +108,52 @@ pub fn scan_without(directory: &Path, excluded: &[PathBuf]) -> Result<Vec<PathBu
     }
     files.sort();
     Ok(files)
+}
+
+/// What one path in a shared directory is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// Nothing that is shared.
+    Nothing,
+    /// A subdirectory that is looked into.
+    Directory,
+    /// A file that is shared.
+    File(Fingerprint),
+}
+
+/// Tells what [`scan_without`] would make of one path below the directory. `excluded` are [`real_paths`].
+pub(super) fn look(directory: &Path, path: &Path, excluded: &HashSet<PathBuf>) -> Look {
+    let (Ok(inner), Ok(root)) = (path.strip_prefix(directory), fs::canonicalize(directory)) else {
+        return Look::Nothing;
+    };
+    let (mut here, mut real) = (directory.to_owned(), root.clone());
+    let mut kind = None;
+    for part in inner.components() {
+        // Everything above the last part has to be a directory itself, not a link to one.
+        let above_is_directory = kind.is_none_or(|kind: fs::FileType| kind.is_dir());
+        here.push(part);
+        real.push(part);
+        if !above_is_directory || names::is_own(&part.as_os_str().to_string_lossy()) || excluded.contains(&real) {
+            return Look::Nothing;
+        }
+        match fs::symlink_metadata(&here) {
+            Ok(metadata) => kind = Some(metadata.file_type()),
+            Err(_) => return Look::Nothing,
+        }
+    }
+    match kind {
+        None => Look::Directory,
+        Some(kind) if kind.is_dir() => Look::Directory,
+        Some(kind) if kind.is_file() || (kind.is_symlink() && leads_to_file_inside(path, &root, excluded)) => {
+            Fingerprint::of(path).map_or(Look::Nothing, Look::File)
+        }
+        Some(_) => Look::Nothing,
+    }
+}
+
+/// The paths as they really are, to compare; those that do not exist exclude nothing.
+pub(super) fn real_paths(excluded: &[PathBuf]) -> HashSet<PathBuf> {
+    excluded.iter().filter_map(|path| fs::canonicalize(path).ok()).collect()
 }
 
 /// Describes files, from the cache where it knows them, else by reading them; answers stand in the order asked.

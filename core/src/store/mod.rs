@@ -1,6 +1,7 @@
 //! Disk: shared files, part files, directories, the hash cache. Blocking code on `std::fs`, meant for
 //! `spawn_blocking`.
-//! Not here: what the bytes mean (`content`), who asks for them (`transfer`), tasks and sockets.
+//! Not here: what the bytes mean (`content`), who asks for them (`transfer`), tasks and sockets. The only thread of its
+//! own is that of a watched directory (`watch::driver`).
 
 pub mod atomic;
 pub mod directory;
@@ -11,6 +12,7 @@ pub mod positional;
 pub mod shared_file;
 pub mod space;
 pub mod state_file;
+pub mod watch;
 
 pub use directory::HashProgress;
 pub use hash_cache::HashCache;

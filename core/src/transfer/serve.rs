@@ -85,7 +85,8 @@ impl ServeSession {
     pub fn handle(&mut self, now: Time, frame: ClientFrame) {
         self.last_frame = now;
         match (&self.state, frame) {
-            (State::Closed, _) => {}
+            // Peer exchange is the driver's; nothing of this stream depends on it.
+            (State::Closed, _) | (_, ClientFrame::Peers(_) | ClientFrame::Own(_)) => {}
             (State::Fresh, ClientFrame::Hello { key, serves }) => {
                 self.state = State::LookingUp;
                 self.outputs.push_back(Output::Lookup { key, serves });

@@ -3,5 +3,6 @@
 
 pub mod announcement;
 pub mod message;
+pub mod pex;
 pub mod reader;
 pub mod transfer;

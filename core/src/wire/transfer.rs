@@ -10,6 +10,8 @@
 //! 0x02 GET_STATES first:u32 count:u32                         chaining states at boundaries first..first+count
 //! 0x03 REQUEST    offset:u64 length:u32                       at most 128 KiB, inside one piece
 //! 0x04 CANCEL     offset:u64 length:u32                       withdraws exactly one REQUEST
+//! 0x05 PEERS      who else is known for this file             `pex` has the layout
+//! 0x06 OWN        announcement                                where the requester is reached, signed (`announcement`)
 //!
 //! server -> requester
 //! 0x11 INFO       version:u8=1 flags:u8 hash:32 length:u64 piece_length:u32 digest:32 name
@@ -23,10 +25,13 @@
 //! 0x17 DATA       offset:u64 bytes                            answers exactly one REQUEST
 //! 0x18 REJECT     offset:u64 length:u32                       this REQUEST will not be answered
 //! 0x19 GONE       reason:u8                                   0 unknown content, 1 changed, 2 stopped sharing, 3 busy
+//! 0x1a PEERS      as 0x05
+//! 0x1b OWN        as 0x06, of the server
 //! ```
 //!
 //! Exchange: HELLO is answered by INFO (or GONE, then the server closes). A server with the whole file sends no HAVE
-//! frames. A server starts choking; UNCHOKE follows when the requester gets a slot. HAVE frames may come at any time.
+//! frames. A server starts choking; UNCHOKE follows when the requester gets a slot. HAVE frames may come at any time, PEERS and OWN
+//! from both sides after INFO.
 //! Unknown frame types up to the control limit are skipped, trailing bytes of known frames are ignored.
 //! `digest` is the SHA-256 over all states of the description, so that equal descriptions are recognised without being
 //! sent. Boundary `i` lies before piece `i`; boundaries 0 and `pieces` are never sent (the first is SHA-256's initial
@@ -34,6 +39,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::pex::Exchange;
 use super::reader::{Malformed, Reader};
 use crate::base::ids::{ContentKey, FileHash};
 use crate::base::limits;
@@ -53,6 +59,8 @@ const HELLO: u8 = 0x01;
 const GET_STATES: u8 = 0x02;
 const REQUEST: u8 = 0x03;
 const CANCEL: u8 = 0x04;
+const PEERS: u8 = 0x05;
+const OWN: u8 = 0x06;
 const INFO: u8 = 0x11;
 const STATES: u8 = 0x12;
 const HAVE_BITS: u8 = 0x13;
@@ -61,6 +69,8 @@ const CHOKE: u8 = 0x15;
 const UNCHOKE: u8 = 0x16;
 const REJECT: u8 = 0x18;
 const GONE: u8 = 0x19;
+const SERVER_PEERS: u8 = 0x1a;
+const SERVER_OWN: u8 = 0x1b;
 
 /// What a requester sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +93,10 @@ pub enum ClientFrame {
     Request(Span),
     /// Withdraws a request.
     Cancel(Span),
+    /// Other peers of this file.
+    Peers(Exchange),
+    /// A signed announcement of the requester, not checked yet.
+    Own(Bytes),
 }
 
 /// What a server sends.
@@ -124,6 +138,10 @@ pub enum ServerFrame {
     Reject(Span),
     /// The content is not available here (any more); the stream ends.
     Gone(GoneReason),
+    /// Other peers of this file.
+    Peers(Exchange),
+    /// A signed announcement of the server, not checked yet.
+    Own(Bytes),
 }
 
 /// A range of bytes in a file.
@@ -197,6 +215,8 @@ impl ClientFrame {
             }),
             Self::Request(span) => frame(out, REQUEST, |out| put_span(out, *span)),
             Self::Cancel(span) => frame(out, CANCEL, |out| put_span(out, *span)),
+            Self::Peers(peers) => frame(out, PEERS, |out| peers.encode(out)),
+            Self::Own(bytes) => frame(out, OWN, |out| out.put_slice(bytes)),
         }
     }
 
@@ -233,6 +253,8 @@ impl ClientFrame {
             }
             REQUEST => Self::Request(read_span(&mut reader)?),
             CANCEL => Self::Cancel(read_span(&mut reader)?),
+            PEERS => Self::Peers(Exchange::decode(body)?),
+            OWN => Self::Own(read_own(body)?),
             _ => return Ok(None),
         }))
     }
@@ -268,6 +290,8 @@ impl ServerFrame {
             }
             Self::Reject(span) => frame(out, REJECT, |out| put_span(out, *span)),
             Self::Gone(reason) => frame(out, GONE, |out| out.put_u8(*reason as u8)),
+            Self::Peers(peers) => frame(out, SERVER_PEERS, |out| peers.encode(out)),
+            Self::Own(bytes) => frame(out, SERVER_OWN, |out| out.put_slice(bytes)),
         }
     }
 
@@ -333,6 +357,8 @@ impl ServerFrame {
                 3 => GoneReason::Busy,
                 _ => GoneReason::Unknown,
             }),
+            SERVER_PEERS => Self::Peers(Exchange::decode(&body)?),
+            SERVER_OWN => Self::Own(read_own(&body)?),
             _ => return Ok(None),
         }))
     }
@@ -382,6 +408,13 @@ fn read_span(reader: &mut Reader<'_>) -> Result<Span, Malformed> {
     Ok(span)
 }
 
+fn read_own(body: &[u8]) -> Result<Bytes, Malformed> {
+    if body.len() > limits::MAX_ANNOUNCEMENT_BYTES {
+        return Err(Malformed::TooLarge("announcement"));
+    }
+    Ok(Bytes::copy_from_slice(body))
+}
+
 fn check_version(version: u8) -> Result<(), Malformed> {
     // A later version must be understandable as this one or use another protocol name.
     if version == 0 { Err(Malformed::BadValue("version")) } else { Ok(()) }
@@ -409,11 +442,13 @@ mod tests {
 
     #[test]
     fn literal_bytes() {
-        let cases: [(ClientFrame, &str); 4] = [
+        let cases: [(ClientFrame, &str); 6] = [
             (ClientFrame::Hello { key: ContentKey::Id("ab".into()), serves: true }, "000000060101010161 62"),
             (ClientFrame::GetStates { first: 1, count: 2 }, "00000009020000000100000002"),
             (ClientFrame::Request(Span { offset: 3, length: 4 }), "0000000d03000000000000000300000004"),
             (ClientFrame::Cancel(Span { offset: 3, length: 4 }), "0000000d04000000000000000300000004"),
+            (ClientFrame::Peers(Exchange::default()), "00000003050000"),
+            (ClientFrame::Own(Bytes::from_static(b"x")), "000000020678"),
         ];
         for (frame, expected) in cases {
             let mut out = BytesMut::new();
@@ -422,13 +457,15 @@ mod tests {
             let (kind, body) = split(&out);
             assert_eq!(ClientFrame::decode(kind, &body), Ok(Some(frame)));
         }
-        let cases: [(ServerFrame, &str); 6] = [
+        let cases: [(ServerFrame, &str); 8] = [
             (ServerFrame::Have { piece: 7 }, "000000051400000007"),
             (ServerFrame::Choke, "0000000115"),
             (ServerFrame::Unchoke, "0000000116"),
             (ServerFrame::Data { offset: 1, bytes: Bytes::from_static(b"x") }, "0000000a17000000000000000178"),
             (ServerFrame::Reject(Span { offset: 0, length: 1 }), "0000000d18000000000000000000000001"),
             (ServerFrame::Gone(GoneReason::Busy), "000000021903"),
+            (ServerFrame::Peers(Exchange::default()), "000000031a0000"),
+            (ServerFrame::Own(Bytes::from_static(b"x")), "000000021b78"),
         ];
         for (frame, expected) in cases {
             let mut out = BytesMut::new();

@@ -268,7 +268,7 @@ impl Rig {
                 let latency = line.latency;
                 self.after(latency, Event::Frame(id, ServerFrame::States { first: *first, states }));
             }
-            ClientFrame::Hello { .. } => {}
+            ClientFrame::Hello { .. } | ClientFrame::Peers(_) | ClientFrame::Own(_) => {}
         }
         self.pump(id);
     }

@@ -17,6 +17,7 @@
 //! });
 //! ```
 
+mod capture;
 mod host;
 mod namespace;
 mod nat;
@@ -38,6 +39,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub use capture::Capture;
 pub use host::{Host, Place, Running};
 pub use nat::Nat;
 pub use plan::Addresses;

@@ -107,6 +107,20 @@ impl Lab {
         wait_for_links(host);
     }
 
+    /// Lays a cable between two clients: interface `cable` at both, with the addresses 10.9.0.1 and 10.9.0.2.
+    #[track_caller]
+    pub fn cable(&self, one: &str, other: &str) {
+        let (one, other) = (self.host(one), self.host(other));
+        let there = other.namespace().path();
+        // Different indices at the ends, as at building.
+        self.on(one, &format!("link add cable index 3000 type veth peer name cable netns {there} index 3001\n"), "");
+        for (host, last) in [(one, 1), (other, 2)] {
+            self.on(host, &format!("addr add 10.9.0.{last}/24 dev cable\nlink set cable up\n"), "");
+        }
+        wait_for_links(one);
+        wait_for_links(other);
+    }
+
     /// A client leaves its site and joins another by a new interface, as a phone from Wi-Fi to mobile network. Its old
     /// interface and addresses are gone.
     #[track_caller]

@@ -164,7 +164,7 @@ impl Shared {
 }
 
 /// A socket for all frames of one interface, of the calling thread's namespace.
-fn packet_socket(interface: &str) -> io::Result<OwnedFd> {
+pub(super) fn packet_socket(interface: &str) -> io::Result<OwnedFd> {
     let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll)?;
     let address = nix::ifaddrs::getifaddrs()?
         .filter(|entry| entry.interface_name == interface)

@@ -6,11 +6,12 @@
 //!                           +-- lan 192.168.7.1 [router] wan WAN/24 --/
 //!  client b 192.168.7.101 --+
 //! ```
-//! The names carry the process id, so parallel runs do not meet, and leftovers of killed runs are recognised.
+//! Everybody has an IPv6 address as well: 2c0f:fb50:7::1, ::100 and ::101 on the inside, 2c0f:fb50:8::1 and ::2 on the
+//! outside. Nothing gets in by IPv6 unless a pinhole lets it. The names carry the process id, so parallel runs do not meet, and leftovers of killed runs are recognised.
 
 use std::fs;
 use std::future::Future;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -26,6 +27,8 @@ use tokio::runtime::Runtime;
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(192, 168, 7, 1);
 /// The router's outside address where port mapping shall work: looks public, and exists only in these namespaces.
 pub const PUBLIC: &str = "44.128.1.1";
+/// The IPv6 address of client a.
+pub const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0x2c0f, 0xfb50, 7, 0, 0, 0, 0, 0x100);
 /// How long a condition may take to come about.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -89,6 +92,7 @@ impl Network {
         inside("link set lo up");
         inside("link add lan type bridge");
         inside(&format!("addr add {GATEWAY}/24 dev lan"));
+        inside("addr add 2c0f:fb50:7::1/64 dev lan nodad");
         inside("link set lan up");
         for (port, client, address) in [("lan0", &self.a, "192.168.7.100"), ("lan1", &self.b, "192.168.7.101")] {
             inside(&format!("link add {port} type veth peer name eth0 netns {}", client.name));
@@ -96,20 +100,28 @@ impl Network {
             inside(&format!("link set {port} up"));
             client.ip("link set lo up");
             client.ip(&format!("addr add {address}/24 dev eth0"));
+            let host = address.rsplit('.').next().expect("four parts");
+            client.ip(&format!("addr add 2c0f:fb50:7::{host}/64 dev eth0 nodad"));
             client.ip("link set eth0 up");
             client.ip(&format!("route add default via {GATEWAY}"));
+            client.ip("-6 route add default via 2c0f:fb50:7::1");
         }
         inside(&format!("link add wan type veth peer name eth0 netns {outside}"));
         inside(&format!("addr add {}/24 dev wan", self.offer.wan));
+        inside("addr add 2c0f:fb50:8::1/64 dev wan nodad");
         inside("link set wan up");
         self.outside.ip("link set lo up");
         self.outside.ip(&format!("addr add {}/24 dev eth0", neighbour(self.offer.wan)));
+        self.outside.ip("addr add 2c0f:fb50:8::2/64 dev eth0 nodad");
         self.outside.ip("link set eth0 up");
-        let forward = "echo 1 > /proc/sys/net/ipv4/ip_forward";
+        self.outside.ip("-6 route add default via 2c0f:fb50:8::1");
+        let forward = "echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding";
         run("ip", &["netns", "exec", router, "sh", "-c", forward]);
         self.nft(
             "table inet miniupnpd {
-                chain input { type filter hook input priority 0; iifname wan drop; }
+                chain input { type filter hook input priority 0;
+                    icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+                    iifname wan drop; }
                 chain forward { type filter hook forward priority 0;
                     iifname wan ct state established,related accept
                     iifname wan jump miniupnpd
@@ -124,6 +136,10 @@ impl Network {
         );
         // miniupnpd has one switch for PCP and NAT-PMP. The version byte tells them apart.
         self.nft("table inet filter {\n chain input { type filter hook input priority -10;\n }\n }");
+        if !self.offer.pcp && !self.offer.natpmp {
+            // It takes PCP over IPv6 even when switched off.
+            self.nft("add rule inet filter input iifname lan meta nfproto ipv6 udp dport 5351 drop");
+        }
         if self.offer.pcp != self.offer.natpmp {
             let dropped = if self.offer.pcp { 0 } else { 2 };
             self.nft(&format!("add rule inet filter input iifname lan udp dport 5351 @th,64,8 {dropped} drop"));
@@ -248,8 +264,9 @@ impl Host {
     /// Answers what comes to this port over UDP and TCP with the same bytes, until the host is dropped.
     pub fn echo(&self, port: u16) {
         self.run(async move {
-            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).await.expect("a free port");
-            let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await.expect("a free port");
+            // Both families: IPv4 comes as mapped addresses.
+            let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port)).await.expect("a free port");
+            let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await.expect("a free port");
             tokio::spawn(async move {
                 let mut buffer = [0; 64];
                 while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
@@ -270,7 +287,9 @@ impl Host {
     /// Whether the echo at an address answers over UDP, from a port of ours that it has not seen.
     pub fn udp_reaches(&self, target: SocketAddr) -> bool {
         self.run(async move {
-            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await.expect("a free port");
+            let any: IpAddr =
+                if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+            let socket = UdpSocket::bind((any, 0)).await.expect("a free port");
             for _ in 0..3 {
                 // Errors of the network are answers too: not reached.
                 if socket.send_to(b"ping", target).await.is_err() {

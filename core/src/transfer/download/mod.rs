@@ -243,6 +243,8 @@ impl Download {
             // A slot may be granted before the file was found.
             ServerFrame::Unchoke => self.unchoked(now, id),
             ServerFrame::Choke => self.choked(now, id),
+            // Peer exchange is the driver's; nothing of the download depends on it.
+            ServerFrame::Peers(_) | ServerFrame::Own(_) => {}
             // Everything else needs INFO first.
             _ if !greeted => self.close(now, id, None),
             ServerFrame::States { first, states } => self.states(now, id, first, states),

@@ -15,7 +15,7 @@ use super::limiter::Limiter;
 use super::order::{Engine, Order, Outcome, Record};
 use super::source::{SourceEvent, SourceTask};
 use crate::base::error::{Error, ErrorKind, Result};
-use crate::base::events::{Event, PeerProgress, PeerStatus};
+use crate::base::events::{ErrorRecord, Event, PeerProgress, PeerStatus};
 use crate::base::ids::{ContentKey, FileHash, PeerId};
 use crate::base::limits;
 use crate::content::description::Description;
@@ -148,6 +148,7 @@ impl Run {
 
     async fn drive(&mut self, cancel: &CancellationToken) -> Result<Description> {
         let mut search: Option<mpsc::Receiver<Candidate>> = None;
+        let mut told: Option<mpsc::Receiver<Candidate>> = None;
         let mut continuous = self.engine.continuous.clone();
         let mut switchable = true;
         let mut ticks = tokio::time::interval(Duration::from_secs(1) / limits::PROGRESS_PER_SECOND);
@@ -166,6 +167,7 @@ impl Run {
             }
             self.dial();
             let may_search = self.may_search(*continuous.borrow());
+            told = told.or_else(|| Some(self.engine.exchange.listen(&self.order.key))).filter(|_| may_search);
             if !may_search {
                 search = None;
             } else if search.is_none() && !self.candidates.search_is_over() {
@@ -199,6 +201,11 @@ impl Run {
                 } else {
                     search = None;
                     self.candidates.end_search();
+                },
+                candidate = next_candidate(&mut told) => match candidate {
+                    Some(candidate) => self.candidates.add(candidate),
+                    // Peer exchange ends with the node.
+                    None => told = Some(mpsc::channel(1).1),
                 },
                 Some(peer) = self.fellows.recv() => {
                     self.candidates.add(Candidate::new(Some(peer), Vec::new(), SourceKind::Pex));
@@ -337,6 +344,7 @@ impl Run {
             key: self.order.key.clone(),
             serves: self.order.share && self.engine.server.is_some(),
             reacher: self.engine.reacher(),
+            exchange: self.engine.exchange.clone(),
             node_limiter: Arc::clone(&self.engine.limiter),
             download_limiter: Arc::clone(&self.download_limiter),
             events: self.events_in.clone(),
@@ -445,6 +453,13 @@ impl Run {
                     }
                 }
                 self.machine.handle(now, Input::Block { source, offset, bytes });
+            }
+            SourceEvent::Misbehaved(error) => {
+                (self.engine.events)(Event::Warning { error: ErrorRecord::from(&error) });
+                if let Some(link) = self.end_source(source).and_then(|active| active.link) {
+                    self.candidates.forget(&link.peer);
+                }
+                self.machine.handle(now, Input::SourceClosed { source });
             }
             SourceEvent::Closed(error) => self.ended.push((source, error)),
         }

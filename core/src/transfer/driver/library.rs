@@ -186,11 +186,20 @@ impl Library {
         }
         let path = entry.path().map(Path::to_owned);
         entries.insert(hash, entry);
-        let outdated = path.and_then(|path| write(&self.paths).insert(path, hash)).filter(|old| *old != hash);
-        if let Some(outdated) = outdated.and_then(|old| entries.remove(&old)) {
+        if let Some(path) = path
+            && let Some(old) = write(&self.paths).insert(path.clone(), hash).filter(|old| *old != hash)
+            // The old content may also be at another path, and be shared from there.
+            && entries.get(&old).is_some_and(|entry| entry.path() == Some(&path))
+            && let Some(outdated) = entries.remove(&old)
+        {
             outdated.withdraw(GoneReason::Changed);
         }
         Ok(())
+    }
+
+    /// Nothing is shared from this path any more. What was, is shared from elsewhere or was removed.
+    pub fn forget_path(&self, path: &Path) {
+        write(&self.paths).remove(path);
     }
 
     /// Withdraws content; gives back what it was.

@@ -18,6 +18,7 @@ use crate::base::events::Progress;
 use crate::base::ids::ContentKey;
 use crate::content::description::Description;
 use crate::discovery::manager::{EventSink, PeerDiscovery};
+use crate::discovery::pex::driver::PeerExchange;
 use crate::fabric::Fabric;
 use crate::fabric::ladder::Connector;
 use crate::net::clock::Clock;
@@ -35,6 +36,8 @@ pub struct Engine {
     pub connector: Connector,
     /// Finds peers.
     pub discovery: PeerDiscovery,
+    /// Peers tell each other of peers.
+    pub exchange: PeerExchange,
     /// Where running downloads are offered to others.
     pub library: Arc<Library>,
     /// Learns who contributed; `None` on a light node, which serves nobody.

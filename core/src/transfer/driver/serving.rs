@@ -23,11 +23,12 @@ use crate::base::events::{ErrorRecord, Event};
 use crate::base::ids::{ContentKey, PeerId};
 use crate::base::limits;
 use crate::discovery::manager::EventSink;
-use crate::fabric::{Incoming, Stream};
+use crate::discovery::pex::driver::{Conversation, PeerExchange, Said};
+use crate::fabric::{Incoming, Link, Stream};
 use crate::net::clock::{Clock, sleep_until};
 use crate::transfer::choker::{Choker, Input as ChokerInput, Output as ChokerOutput};
 use crate::transfer::serve::{Output, ServeSession};
-use crate::wire::transfer::{GoneReason, Span, encode_data_header};
+use crate::wire::transfer::{ClientFrame, GoneReason, ServerFrame, Span, encode_data_header};
 
 /// Makes an entry for a key that no shared file answers; `None` when the content is unknown there too.
 pub type Fallback = Arc<dyn Fn(ContentKey) -> BoxFuture<'static, Option<Arc<Entry>>> + Send + Sync>;
@@ -48,6 +49,7 @@ pub struct Server {
     choker_changed: Notify,
     sessions: AtomicUsize,
     fallback: Mutex<Option<Fallback>>,
+    exchange: Option<PeerExchange>,
 }
 
 struct Slots {
@@ -83,7 +85,14 @@ impl Server {
             choker_changed: Notify::new(),
             sessions: AtomicUsize::new(0),
             fallback: Mutex::new(None),
+            exchange: None,
         }
+    }
+
+    /// The same, telling requesters of each other.
+    #[must_use]
+    pub fn with_exchange(self, exchange: PeerExchange) -> Self {
+        Self { exchange: Some(exchange), ..self }
     }
 
     /// Where to look for content that no shared file answers.
@@ -166,6 +175,8 @@ impl Server {
             asking: false,
             busy,
             out: BytesMut::new(),
+            link: stream.link().clone(),
+            talk: None,
         };
         session.run(stream).await
         // Dropping the session gives its place and its slot back, also when this future is cancelled.
@@ -217,6 +228,9 @@ struct Session<'a> {
     asking: bool,
     busy: bool,
     out: BytesMut,
+    link: Link,
+    /// Peer exchange, once the content is found.
+    talk: Option<Conversation>,
 }
 
 type Blocks = Result<Vec<(Span, Bytes)>>;
@@ -246,7 +260,7 @@ impl Session<'_> {
             loop {
                 for _ in 0..FRAMES_PER_ROUND {
                     let Ok(frame) = inbox.try_recv() else { break };
-                    self.machine.handle(self.server.clock.now(), frame);
+                    self.take(frame)?;
                 }
                 let had_entry = self.entry.is_some();
                 let next = self.carry_out(&mut writer).await?;
@@ -288,10 +302,11 @@ impl Session<'_> {
                 let deadline = self.server.clock.deadline(self.machine.next_timeout());
                 tokio::select! {
                     frame = inbox.recv() => match frame {
-                        Some(frame) => self.machine.handle(self.server.clock.now(), frame),
+                        Some(frame) => self.take(frame)?,
                         None => break,
                     },
                     () = self.signal.wake.notified() => {}
+                    () = talk_is_due(self.talk.as_ref()) => {}
                     piece = next_piece(&mut news) => match piece {
                         Some(piece) => self.machine.add_piece(piece),
                         None => self.catch_up(),
@@ -339,8 +354,31 @@ impl Session<'_> {
                 }
             }
         }
+        while let Some(said) = self.talk.as_ref().and_then(Conversation::due) {
+            match said {
+                Said::Own(bytes) => ServerFrame::Own(bytes).encode(&mut self.out),
+                Said::Peers(peers) => ServerFrame::Peers(peers).encode(&mut self.out),
+            }
+        }
         self.write_out(writer).await?;
         Ok(next)
+    }
+
+    /// Peer exchange is for the node, everything else for the machine. Fails when the peer floods.
+    fn take(&mut self, frame: ClientFrame) -> Result<()> {
+        match (frame, &self.talk) {
+            (ClientFrame::Peers(peers), Some(talk)) => talk.take(peers).inspect_err(|error| {
+                (self.server.events)(Event::Warning { error: ErrorRecord::from(error) });
+            }),
+            (ClientFrame::Own(bytes), Some(talk)) => {
+                talk.take_own(bytes);
+                Ok(())
+            }
+            (frame, _) => {
+                self.machine.handle(self.server.clock.now(), frame);
+                Ok(())
+            }
+        }
     }
 
     async fn write_out(&mut self, writer: &mut (impl futures::AsyncWrite + Unpin)) -> Result<()> {
@@ -367,6 +405,11 @@ impl Session<'_> {
                     entry.fellow(&self.peer);
                 }
                 self.machine.start(entry.content());
+                let hash = entry.description.hash();
+                self.talk = self.server.exchange.as_ref().and_then(|exchange| exchange.begin(&self.link, hash, key));
+                if let Some(talk) = self.talk.as_ref().filter(|_| serves) {
+                    talk.joined(false, &self.link);
+                }
                 self.open = Some(open);
                 self.entry = Some(entry);
                 self.opened = true;
@@ -476,6 +519,14 @@ impl Drop for Session<'_> {
             self.server.tell_choker(ChokerInput::Closed(self.peer.clone()));
         }
         self.server.sessions.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Waits until peer exchange may have something to say.
+async fn talk_is_due(talk: Option<&Conversation>) {
+    match talk {
+        Some(talk) => talk.wait().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,12 +1,12 @@
 //! One stream of a download: reaches the peer, says HELLO, carries frames both ways.
 //! Not here: what to ask (the machine) and whom ([`downloading`](super::downloading)).
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::AsyncReadExt;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::frames::{self, FromServer, read_from_server};
 use super::limiter::Limiter;
@@ -14,6 +14,7 @@ use super::reaching::Reacher;
 use crate::base::error::{Error, Result};
 use crate::base::ids::ContentKey;
 use crate::base::limits;
+use crate::discovery::pex::driver::{Conversation, PeerExchange, Said};
 use crate::discovery::source::Candidate;
 use crate::fabric::{Expectation, Link, Stream};
 use crate::transfer::download::SourceId;
@@ -28,6 +29,8 @@ pub(super) enum SourceEvent {
     Frame(ServerFrame),
     /// File bytes came.
     Block { offset: u64, bytes: Bytes },
+    /// The peer floods peer exchange.
+    Misbehaved(Error),
     /// The stream or the attempt is over. The last event.
     Closed(Option<Error>),
 }
@@ -41,6 +44,7 @@ pub(super) struct SourceTask {
     pub(super) key: ContentKey,
     pub(super) serves: bool,
     pub(super) reacher: Reacher,
+    pub(super) exchange: PeerExchange,
     pub(super) node_limiter: Arc<Limiter>,
     pub(super) download_limiter: Arc<Limiter>,
     pub(super) events: mpsc::Sender<(SourceId, SourceEvent)>,
@@ -70,6 +74,8 @@ impl SourceTask {
         let link = stream.link().clone();
         let peer = link.peer.clone();
         let owed = stream.expectation();
+        let (talk, begun) = (OnceLock::new(), Notify::new());
+        let at = link.clone();
         let (mut reader, mut writer) = stream.split();
         let mut out = BytesMut::new();
         ClientFrame::Hello { key: self.key.clone(), serves: self.serves }.encode(&mut out);
@@ -88,6 +94,22 @@ impl SourceTask {
                 }
             };
             while let Some(received) = read_from_server(&mut reader, hold_back).await? {
+                if let FromServer::Control(frame) = &received {
+                    match self.talk_about(frame, &at, &talk) {
+                        Ok(false) => {}
+                        Ok(true) => {
+                            begun.notify_one();
+                            if !matches!(frame, ServerFrame::Info(_)) {
+                                continue;
+                            }
+                        }
+                        Err(error) => {
+                            // A download that has ended does not listen any more.
+                            let _ = self.events.send((self.source, SourceEvent::Misbehaved(error))).await;
+                            break;
+                        }
+                    }
+                }
                 let event = match received {
                     FromServer::Control(frame) => SourceEvent::Frame(frame),
                     FromServer::Block { offset, bytes } => SourceEvent::Block { offset, bytes },
@@ -99,9 +121,18 @@ impl SourceTask {
             Ok(())
         };
         let writing = async {
-            while let Some(frame) = inbox.recv().await {
+            loop {
                 out.clear();
-                frame.encode(&mut out);
+                tokio::select! {
+                    frame = inbox.recv() => match frame {
+                        Some(frame) => frame.encode(&mut out),
+                        None => break,
+                    },
+                    said = next_said(&talk, &begun) => match said {
+                        Said::Own(bytes) => ClientFrame::Own(bytes).encode(&mut out),
+                        Said::Peers(peers) => ClientFrame::Peers(peers).encode(&mut out),
+                    },
+                }
                 // Requests come in bursts: one write for all that wait.
                 while let Ok(frame) = inbox.try_recv() {
                     frame.encode(&mut out);
@@ -115,6 +146,41 @@ impl SourceTask {
         tokio::select! {
             result = reading => result,
             result = writing => result,
+        }
+    }
+}
+
+impl SourceTask {
+    /// Looks for what concerns peer exchange; whether there was something. Fails when the peer floods.
+    fn talk_about(&self, frame: &ServerFrame, link: &Link, talk: &OnceLock<Conversation>) -> Result<bool> {
+        match (frame, talk.get()) {
+            (ServerFrame::Info(info), None) => {
+                if matches!(self.key, ContentKey::Hash(hash) if hash != info.hash) {
+                    return Ok(false);
+                }
+                let Some(conversation) = self.exchange.begin(link, info.hash, &self.key) else { return Ok(false) };
+                conversation.joined(info.complete, link);
+                // The only one that sets it.
+                let _ = talk.set(conversation);
+                Ok(true)
+            }
+            (ServerFrame::Peers(peers), Some(talk)) => talk.take(peers.clone()).map(|()| true),
+            (ServerFrame::Own(bytes), Some(talk)) => {
+                talk.take_own(bytes.clone());
+                Ok(true)
+            }
+            (ServerFrame::Peers(_) | ServerFrame::Own(_), None) => Ok(true),
+            _ => Ok(false),
+        }
+    }
+}
+
+/// What peer exchange wants to say, once it has begun. Cancel safe.
+async fn next_said(talk: &OnceLock<Conversation>, begun: &Notify) -> Said {
+    loop {
+        match talk.get() {
+            Some(talk) => return talk.next().await,
+            None => begun.notified().await,
         }
     }
 }

@@ -1,0 +1,186 @@
+//! Starts the ways of discovery that a node's options ask for. Not here: the ways (`discovery`), and when a node starts.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::events::EventBus;
+use super::reachability::Reachability;
+use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::events::{ErrorRecord, Event};
+use crate::base::limits;
+use crate::base::node_type::NodeType;
+use crate::base::options::NodeOptions;
+use crate::base::random::Jitter;
+use crate::discovery::dht::shard::Shard;
+use crate::discovery::dht::{Dht, DhtConfig, DhtStatus, Network};
+use crate::discovery::gun::{GunConfig, GunDiscovery};
+use crate::discovery::local::LocalConfig;
+use crate::discovery::manager::PeerDiscovery;
+use crate::discovery::own::Own;
+use crate::discovery::pex::PexConfig;
+use crate::discovery::pex::driver::PeerExchange;
+use crate::fabric::Fabric;
+use crate::gun::{GunBackend, GunClient, GunClientConfig};
+
+/// Bits of one hex digit.
+const DIGIT_BITS: u32 = 4;
+
+/// What the ways of one node need.
+pub(super) struct Starter<'a> {
+    pub options: &'a NodeOptions,
+    pub kind: NodeType,
+    pub fabric: &'a Fabric,
+    pub discovery: &'a PeerDiscovery,
+    pub reachability: &'a Reachability,
+    /// Whether this node serves anybody: who does not need not be found.
+    pub serves: bool,
+}
+
+/// The ways that are used for more than finding peers.
+#[derive(Clone)]
+pub(super) struct Ways {
+    pub exchange: PeerExchange,
+    pub dht: Option<Arc<Dht>>,
+    pub gun: Option<Arc<GunDiscovery>>,
+    client: Option<Arc<GunClient>>,
+}
+
+impl Starter<'_> {
+    /// Starts all that are switched on. One that cannot work for now becomes a warning; an option that can never work is
+    /// an error.
+    pub(super) async fn start(&self) -> Result<Ways> {
+        // What can be wrong comes first, before anything runs.
+        let dht = self.options.dht_enabled.then(|| self.dht_config()).transpose()?;
+        let client = self.gun_client()?;
+        self.local().await;
+        let exchange = self.exchange().await;
+        let mut ways = Ways { exchange, dht: None, gun: None, client };
+        if let Some(config) = dht {
+            let server = self.reachability.reachable();
+            let dht = Dht::start(self.fabric.clone(), self.own(), server, config).await?;
+            let dht = Arc::new(dht);
+            self.discovery.register(dht.clone()).await;
+            ways.dht = Some(dht);
+        }
+        if let Some(client) = &ways.client {
+            let config = GunConfig { persistence_dir: self.options.state_dir(), ..GunConfig::default() };
+            let backend: Arc<dyn GunBackend> = client.clone();
+            let gun = Arc::new(GunDiscovery::start(config, self.own(), backend).await?);
+            self.discovery.register(gun.clone()).await;
+            ways.gun = Some(gun);
+        }
+        Ok(ways)
+    }
+
+    async fn local(&self) {
+        if !self.options.local_enabled {
+            return;
+        }
+        let config = LocalConfig {
+            peer_id: self.fabric.local_peer(),
+            port: if self.serves { self.fabric.port() } else { 0 },
+            tcp: self.options.enable_tcp,
+            udp: self.options.enable_udp,
+            interfaces: self.options.interfaces.clone(),
+            ipv6: self.options.enable_ipv6,
+        };
+        self.discovery.start_local(config).await;
+    }
+
+    async fn exchange(&self) -> PeerExchange {
+        let own = self.serves.then(|| self.own());
+        let config = PexConfig { enabled: self.options.pex_enabled, ..PexConfig::default() };
+        let exchange = PeerExchange::new(config, self.fabric.local_peer(), own);
+        if self.options.pex_enabled {
+            self.discovery.register(Arc::new(exchange.clone())).await;
+        }
+        exchange
+    }
+
+    fn dht_config(&self) -> Result<DhtConfig> {
+        let options = self.options;
+        let private = options.local_only || !options.bootstrap_nodes.is_empty();
+        let network = match options.dht_network.as_deref() {
+            Some("public") if options.local_only => {
+                return Err(Error::invalid("dhtNetwork", "localOnly keeps this node out of the public hash table"));
+            }
+            Some("public") => Network::Public,
+            Some(_) => Network::Private,
+            None if private => Network::Private,
+            None => Network::Public,
+        };
+        let bootstrap =
+            if options.bootstrap_nodes.is_empty() { network.bootstrap() } else { options.bootstrap_nodes.clone() };
+        for node in &bootstrap {
+            crate::fabric::check_target(node)
+                .map_err(|cause| Error::with_source(ErrorKind::InvalidArgument, "bootstrapNodes", cause))?;
+        }
+        let records = match self.kind {
+            NodeType::Light => limits::DHT_RECORDS_LIGHT,
+            NodeType::Standard => limits::DHT_RECORDS_STANDARD,
+            NodeType::Super => limits::DHT_RECORDS_SUPER,
+        };
+        let file: Option<PathBuf> = options.state_dir().map(|dir| dir.join("dht.json"));
+        Ok(DhtConfig { network, bootstrap, records, shards: self.shards()?, file })
+    }
+
+    fn shards(&self) -> Result<Vec<Shard>> {
+        let options = self.options;
+        if !options.is_shard_host && options.shard_prefixes.is_empty() {
+            return Ok(Vec::new());
+        }
+        if options.shard_prefixes.is_empty() {
+            let mut jitter = Jitter::from_seed(rand::random());
+            let bits = (options.shard_prefix_length * DIGIT_BITS) as u8;
+            return Ok(Shard::random(options.num_shard_prefixes as usize, bits, &mut jitter));
+        }
+        let parse = |text: &String| {
+            let named = |cause| Error::with_source(ErrorKind::InvalidArgument, "shardPrefixes", cause);
+            text.parse().map_err(named)
+        };
+        options.shard_prefixes.iter().map(parse).collect()
+    }
+
+    fn gun_client(&self) -> Result<Option<Arc<GunClient>>> {
+        if !self.options.gun_enabled || self.options.gun_peers.is_empty() {
+            return Ok(None);
+        }
+        let config = GunClientConfig { peers: self.options.gun_peers.clone(), ..GunClientConfig::default() };
+        let named = |cause| Error::with_source(ErrorKind::InvalidArgument, "gunPeers", cause);
+        GunClient::start(config).map(Some).map_err(named)
+    }
+
+    fn own(&self) -> Own {
+        self.reachability.own().clone()
+    }
+}
+
+impl Ways {
+    /// Ends what the sources do not end themselves; call it when they are stopped.
+    pub(super) async fn stop(&self) {
+        if let Some(client) = &self.client {
+            client.stop().await;
+        }
+    }
+}
+
+/// Says once of every bootstrap node that it cannot be reached.
+pub(super) async fn tell_of_bootstrap(mut status: watch::Receiver<DhtStatus>, events: EventBus) {
+    let mut told = BTreeSet::new();
+    loop {
+        let unreachable = status.borrow_and_update().unreachable.clone();
+        for (node, reason) in unreachable {
+            if told.insert(node.clone()) {
+                let text = format!("bootstrap node {node}: {reason}");
+                let error = Error::new(ErrorKind::PeerUnreachable, text);
+                events.send(Event::Warning { error: ErrorRecord::from(&error) });
+            }
+        }
+        if status.changed().await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Signatures of provider records: checked before the machine sees them, and made for what we announce ourselves. Not here:
+//! what is believed of unsigned ones (the machine).
+
+use super::super::announce::Provide;
+use super::super::contact::Contact;
+use super::super::key::{Node, provider_key};
+use super::super::message::{Kind, Message, Peer};
+use crate::base::ids::FileHash;
+use crate::base::limits;
+use crate::discovery::own::{self, Own};
+use crate::fabric::address_to_bytes;
+use crate::nat::policy::Scope;
+use crate::wire::announcement::Announcement;
+
+/// A record key and who provides it, as its signature says. `None` for what is not signed by its peer, or over.
+fn open(bytes: &[u8]) -> Option<(Vec<u8>, Contact)> {
+    let key = Announcement::decode(bytes).ok()?.announcement.key;
+    let announcement = own::open(bytes, &key, own::now_ms()).ok()?;
+    let node = Node::from_peer(&announcement.peer)?;
+    let addresses = announcement.addresses.iter().filter_map(|text| address_to_bytes(text));
+    Some((provider_key(&key), Contact::new(node, addresses)))
+}
+
+/// Checks what a peer brings for a key. `false` for a signature that is wrong: whoever tells of it lies.
+fn verify(peer: &mut Peer, key: &[u8]) -> bool {
+    let Some(bytes) = &peer.announcement else { return true };
+    match open(bytes) {
+        Some((of, contact)) if of == key && contact.node == peer.contact.node => {
+            // What the peer itself has said counts more than what another one adds.
+            if !contact.addresses.is_empty() {
+                peer.contact = contact;
+            }
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Takes everything out of an answer whose signature is wrong.
+pub fn verify_answer(answer: &mut Message, key: &[u8]) {
+    answer.providers.retain_mut(|peer| verify(peer, key));
+}
+
+/// The records of an ADD_PROVIDER whose signatures are right, or that have none.
+pub fn of_request(message: Message) -> Vec<(Vec<u8>, Peer)> {
+    let Message { key, providers, announcements, .. } = message;
+    let single = providers.into_iter().filter_map(|mut peer| verify(&mut peer, &key).then(|| (key.clone(), peer)));
+    let signed = announcements.into_iter().filter_map(|bytes| {
+        let (key, contact) = open(&bytes)?;
+        Some((key, Peer { contact, shards: None, announcement: Some(bytes) }))
+    });
+    single.chain(signed).collect()
+}
+
+/// Ourselves as a provider, if we can be reached by somebody this near.
+pub fn ourselves(own: &Own, node: &Node, lookup: FileHash, near: Scope) -> Option<Peer> {
+    let addresses = own.addresses();
+    let bytes = addresses.iter().filter_map(|text| address_to_bytes(text));
+    let contact = Contact::new(node.clone(), bytes).within(near);
+    if contact.addresses.is_empty() {
+        return None;
+    }
+    let signed = own.announce(lookup, own::now_ms(), limits::DHT_RECORD_TTL);
+    let announcement = signed.inspect_err(|error| tracing::warn!(error = %error.full_message(), "not signed")).ok()?;
+    Some(Peer { contact, shards: None, announcement: Some(announcement) })
+}
+
+/// The messages that announce these keys to a node this near; none while nobody there could reach us.
+pub fn announcements(own: &Own, node: &Node, provide: &Provide, near: Scope) -> Vec<Message> {
+    let each = provide.keys.iter().filter_map(|key| Some((key, ourselves(own, node, *key, near)?)));
+    if !provide.ours {
+        let single = each.map(|(key, peer)| {
+            let mut message = Message::new(Kind::AddProvider, provider_key(key));
+            message.providers.push(peer);
+            message
+        });
+        return single.collect();
+    }
+    let mut messages = Vec::new();
+    let mut room = 0;
+    for bytes in each.filter_map(|(_, peer)| peer.announcement) {
+        if room < bytes.len() + FIELD_BYTES {
+            messages.push(Message::new(Kind::AddProvider, Vec::new()));
+            room = limits::DHT_FRAME_BYTES - FIELD_BYTES;
+        }
+        room -= bytes.len() + FIELD_BYTES;
+        if let Some(message) = messages.last_mut() {
+            message.announcements.push(bytes);
+        }
+    }
+    messages
+}
+
+/// What a field takes besides its bytes, generously.
+const FIELD_BYTES: usize = 8;

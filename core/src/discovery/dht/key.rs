@@ -1,0 +1,230 @@
+//! Positions in the keyspace and their distances, and the ids of nodes. Not here: addresses ([`contact`](super::contact)).
+//!
+//! A position is the SHA-256 of bytes: of a peer id's multihash, or of a record's key. The distance of two positions is
+//! their exclusive or, read as a number.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use crate::base::ids::{FileHash, PeerId};
+use crate::base::limits;
+
+/// Hashed in front of a lookup key, so that our records never meet those of IPFS content.
+const DOMAIN: &[u8] = b"dig-nat/dht/1\0";
+/// How a SHA-256 multihash begins: its code and length.
+const MULTIHASH: [u8; 2] = [0x12, 0x20];
+const ALPHABET: &[u8; 58] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
+
+/// A position in the keyspace.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key([u8; 32]);
+
+/// How far two positions are apart; smaller is nearer.
+pub type Distance = [u8; 32];
+
+impl Key {
+    /// Bits of a position.
+    pub const BITS: u32 = 256;
+
+    /// The position of these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    /// A position given directly.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// How far it is to another position.
+    pub fn distance(&self, other: &Self) -> Distance {
+        std::array::from_fn(|index| self.0[index] ^ other.0[index])
+    }
+
+    /// Leading bits that two positions share, 0 to 256.
+    pub fn shared_bits(&self, other: &Self) -> u32 {
+        let mut bits = 0;
+        for (one, two) in self.0.iter().zip(other.0) {
+            let difference = one ^ two;
+            bits += difference.leading_zeros();
+            if difference != 0 {
+                break;
+            }
+        }
+        bits
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0[..4].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// The key of the records of what is looked up under `lookup`: a SHA-256 multihash, as content ids have it.
+pub fn provider_key(lookup: &FileHash) -> Vec<u8> {
+    let digest = Sha256::new().chain_update(DOMAIN).chain_update(lookup.as_bytes()).finalize();
+    [&MULTIHASH[..], &digest[..]].concat()
+}
+
+/// A node's id as it travels (the bytes of its peer id), with its position.
+#[derive(Clone)]
+pub struct Node {
+    bytes: Arc<[u8]>,
+    key: Key,
+}
+
+impl Node {
+    /// From the bytes of a peer id; `None` for lengths that no peer id has.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let fits = (2..=limits::DHT_NODE_ID_BYTES).contains(&bytes.len());
+        fits.then(|| Self { bytes: bytes.into(), key: Key::of(bytes) })
+    }
+
+    /// From a peer id's text (base58btc).
+    pub fn from_peer(peer: &PeerId) -> Option<Self> {
+        Self::from_bytes(&base58_decode(peer.as_str())?)
+    }
+
+    /// Its peer id as text.
+    pub fn peer(&self) -> PeerId {
+        PeerId::from_text(&base58_encode(&self.bytes))
+    }
+
+    /// The bytes of its peer id.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Its position.
+    pub const fn key(&self) -> &Key {
+        &self.key
+    }
+}
+
+impl PartialEq for Node {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for Node {}
+
+impl Hash for Node {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key.hash(state);
+    }
+}
+
+impl PartialOrd for Node {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Node {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.bytes.cmp(&other.bytes)
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.key.fmt(f)
+    }
+}
+
+fn base58_encode(bytes: &[u8]) -> String {
+    let mut digits: Vec<u8> = Vec::with_capacity(bytes.len() * 138 / 100 + 1);
+    for byte in bytes {
+        let mut carry = u32::from(*byte);
+        for digit in &mut digits {
+            carry += u32::from(*digit) << 8;
+            *digit = (carry % 58) as u8;
+            carry /= 58;
+        }
+        while carry > 0 {
+            digits.push((carry % 58) as u8);
+            carry /= 58;
+        }
+    }
+    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+    let characters = digits.iter().rev().map(|digit| char::from(ALPHABET[usize::from(*digit)]));
+    std::iter::repeat_n('1', zeros).chain(characters).collect()
+}
+
+fn base58_decode(text: &str) -> Option<Vec<u8>> {
+    // Longer than any id; the work below grows with the square.
+    if text.is_empty() || text.len() > 2 * limits::DHT_NODE_ID_BYTES {
+        return None;
+    }
+    let mut bytes: Vec<u8> = Vec::with_capacity(text.len());
+    for character in text.bytes() {
+        let mut carry = ALPHABET.iter().position(|known| *known == character)? as u32;
+        for byte in &mut bytes {
+            carry += u32::from(*byte) * 58;
+            *byte = carry as u8;
+            carry >>= 8;
+        }
+        if carry > 0 {
+            bytes.push(carry as u8);
+        }
+    }
+    bytes.extend(text.bytes().take_while(|character| *character == b'1').map(|_| 0));
+    bytes.reverse();
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn our_keys_are_multihashes_under_a_domain() {
+        let lookup = FileHash::from_bytes([0; 32]);
+        let key = provider_key(&lookup);
+        assert_eq!((key.len(), &key[..2]), (34, &MULTIHASH[..]));
+        let domain = [b"dig-nat/dht/1\0".as_slice(), &[0; 32]].concat();
+        assert_eq!(key[2..], *FileHash::of(&domain).as_bytes());
+    }
+
+    #[test]
+    fn ids_have_the_text_that_libp2p_gives_them() {
+        let text = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
+        let node = Node::from_peer(&PeerId::from_text(text)).expect("an id");
+        assert_eq!(node.as_bytes()[..6], [0, 0x24, 8, 1, 0x12, 0x20]);
+        assert_eq!((node.as_bytes().len(), node.peer().as_str()), (38, text));
+        assert!(Node::from_peer(&PeerId::from_text("0OIl")).is_none());
+        assert!(Node::from_bytes(&[0; 300]).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn distance_is_a_metric(a: [u8; 32], b: [u8; 32], c: [u8; 32]) {
+            let (a, b, c) = (Key::from_bytes(a), Key::from_bytes(b), Key::from_bytes(c));
+            prop_assert_eq!(a.distance(&a), [0; 32]);
+            prop_assert_eq!(a.distance(&b), b.distance(&a));
+            // For each position and distance there is exactly one other position.
+            prop_assert_eq!(Key::from_bytes(a.distance(&b)).distance(&b), *a.as_bytes());
+            // Who shares more bits is nearer.
+            if a.shared_bits(&b) > a.shared_bits(&c) {
+                prop_assert!(a.distance(&b) < a.distance(&c));
+            }
+        }
+
+        #[test]
+        fn text_gives_the_bytes_again(bytes in proptest::collection::vec(any::<u8>(), 1..80)) {
+            prop_assert_eq!(base58_decode(&base58_encode(&bytes)), Some(bytes));
+        }
+    }
+}

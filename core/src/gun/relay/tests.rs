@@ -1,0 +1,131 @@
+//! The relay machine against messages as stock peers send them. Not here: clients of ours, which the client's tests have.
+
+use std::time::Duration;
+
+use super::*;
+
+const START_MS: f64 = 1_800_000_000_000.0;
+
+fn at(millis: u64) -> Now {
+    Now { time: Time::ZERO + Duration::from_millis(millis), wall_ms: START_MS + millis as f64 }
+}
+
+/// A relay with peers 1, 2 and 3 whose greetings are over.
+fn relay(bytes: usize) -> Relay {
+    let mut relay = Relay::new(bytes, 1);
+    relay.handle_timeout(at(0));
+    (1..=3).for_each(|peer| assert!(relay.connected(peer)));
+    relay.receive(at(0), 3, r#"{"#.to_owned().as_str());
+    relay.receive(at(0), 3, "{\"#\":\"hi\",\"dam\":\"?\",\"pid\":\"third\"}");
+    sent(&mut relay);
+    relay
+}
+
+fn sent(relay: &mut Relay) -> Vec<(u64, Message)> {
+    let frames: Vec<Output> = std::iter::from_fn(|| relay.poll()).collect();
+    let read = |Output::Send(peer, frame): Output| {
+        let messages = message::decode(&frame).expect("our own frames can be read");
+        messages.into_iter().map(move |message| (peer, message)).collect::<Vec<_>>()
+    };
+    frames.into_iter().flat_map(read).collect()
+}
+
+fn put(id: &str, soul: &str, key: &str, value: &str, state: f64) -> String {
+    let cell = Cell { value: value.into(), state };
+    Message::put(id.into(), vec![Field { soul: soul.into(), key: key.into(), cell }]).encode()
+}
+
+#[test]
+fn puts_are_stored_answered_and_passed_on_once() {
+    let mut relay = relay(1 << 20);
+    assert_eq!(relay.receive(at(1), 1, &put("m1", "a", "k", "v", START_MS)), 1);
+    let out = sent(&mut relay);
+    let to = |peer: u64| out.iter().filter(move |(to, _)| *to == peer).map(|(_, message)| message);
+    assert_eq!(to(1).map(|message| (message.answers.as_deref(), message.ok)).collect::<Vec<_>>(), [(Some("m1"), true)]);
+    for peer in [2, 3] {
+        assert_eq!(to(peer).map(|message| message.id.as_str()).collect::<Vec<_>>(), ["m1"]);
+    }
+    relay.receive(at(2), 1, &put("m1", "a", "k", "w", START_MS + 1.0));
+    assert!(sent(&mut relay).is_empty(), "a repetition");
+    // An older one is neither stored nor answered, the same one is answered.
+    relay.receive(at(3), 2, &put("m2", "a", "k", "z", START_MS - 1.0));
+    assert!(sent(&mut relay).is_empty());
+    relay.receive(at(4), 2, &put("m3", "a", "k", "v", START_MS));
+    assert_eq!(sent(&mut relay).len(), 1);
+    // The receipt of a receiver finds the writer.
+    relay.receive(at(5), 2, "{\"#\":\"r\",\"@\":\"m1\",\"ok\":{\"\":1}}");
+    assert_eq!(sent(&mut relay).iter().map(|(to, message)| (*to, message.ok)).collect::<Vec<_>>(), [(1, true)]);
+    // A peer that has it already, as the list says, is left out.
+    let listed = put("m4", "a", "k", "x", START_MS + 1.0).replacen('{', "{\"><\":\"third\",", 1);
+    relay.receive(at(6), 1, &listed);
+    let receivers: Vec<u64> = sent(&mut relay).iter().map(|(to, _)| *to).collect();
+    assert_eq!(receivers, [1, 2]);
+    assert!(relay.take_dirty() && !relay.take_dirty());
+}
+
+#[test]
+fn questions_are_answered_in_parts() {
+    let mut relay = relay(1 << 20);
+    for index in 0..120 {
+        relay.receive(at(1), 1, &put(&format!("m{index}"), "a", &format!("key{index:03}"), "v", START_MS));
+    }
+    sent(&mut relay);
+    let ask = |relay: &mut Relay, keys: message::Keys| {
+        relay.receive(at(2), 2, &Message::get("q".into(), "a", keys).encode());
+        let out = sent(relay);
+        assert!(out.iter().all(|(to, message)| *to == 2 && message.answers.as_deref() == Some("q")));
+        out.into_iter().filter_map(|(_, message)| message.put).map(|put| put.len()).collect::<Vec<_>>()
+    };
+    assert_eq!(ask(&mut relay, message::Keys::All), [50, 50, 20]);
+    assert_eq!(ask(&mut relay, message::Keys::One("key007".into())), [1]);
+    let range = message::Keys::Range { prefix: "key0".into(), from: Some("key010".into()), to: Some("key019".into()) };
+    assert_eq!(ask(&mut relay, range), [10]);
+    assert_eq!(ask(&mut relay, message::Keys::One("none".into())), [0; 0], "not found is an answer without content");
+}
+
+#[test]
+fn what_is_dated_in_the_future_waits() {
+    let mut relay = relay(1 << 20);
+    relay.receive(at(0), 1, &put("m1", "a", "k", "v", START_MS + 1000.0));
+    let early: Vec<u64> = sent(&mut relay).iter().map(|(to, _)| *to).collect();
+    assert_eq!(early, [2, 3], "passed on at once, not answered");
+    assert!(relay.nodes().next().is_none());
+    assert!(relay.next_timeout(at(0)) <= at(1002).time);
+    relay.handle_timeout(at(1001));
+    assert_eq!(relay.nodes().count(), 1);
+    assert_eq!(sent(&mut relay).len(), 3);
+    relay.receive(at(1002), 1, &put("m2", "a", "k", "v", START_MS + 1e12));
+    assert!(sent(&mut relay).is_empty(), "too far away");
+}
+
+#[test]
+fn foreign_rules_are_refused_and_memory_is_bounded() {
+    let mut relay = relay(20_000);
+    for soul in ["~abc.def", "set#", "x#y"] {
+        relay.receive(at(1), 1, &put(soul, soul, "k", "v", START_MS));
+        let out = sent(&mut relay);
+        assert_eq!(out.len(), 1);
+        assert!(out[0].1.error.is_some() && !out[0].1.ok);
+    }
+    for index in 0..1000 {
+        relay.receive(at(1), 1, &put(&format!("m{index}"), &format!("soul{index}"), "k", &"v".repeat(50), START_MS));
+        relay.receive(at(1), 1, &put(&format!("f{index}"), &format!("future{index}"), "k", "v", START_MS + 9e6));
+    }
+    let (bytes, peers, ids, deferred) = relay.sizes();
+    assert!(bytes <= 20_000 && bytes > 10_000 && peers == 3, "{bytes} {peers}");
+    assert!(ids <= 2 * limits::MAX_GUN_DEDUP && deferred <= limits::MAX_GUN_DEFERRED);
+    assert!(relay.nodes().any(|(soul, _)| soul == "soul999"), "the newest stay");
+    for peer in 4..2 * limits::MAX_GUN_RELAY_PEERS as u64 {
+        relay.connected(peer);
+    }
+    assert_eq!(relay.sizes().1, limits::MAX_GUN_RELAY_PEERS);
+}
+
+#[test]
+fn it_gives_signs_of_life() {
+    let mut relay = relay(1 << 20);
+    relay.handle_timeout(at(19_999));
+    assert_eq!(relay.poll(), None);
+    relay.handle_timeout(at(20_000));
+    assert_eq!(relay.poll(), Some(Output::Send(1, "[]".to_owned())));
+}

@@ -1,0 +1,323 @@
+//! Puts of a client on their way to the relays, and the states of the fields it has written. Pure. Not here: the links,
+//! and the fields others write.
+//!
+//! No answer says little: stock relays answer nothing to fields that are older than theirs, and without a disk they
+//! never answer. So a put without an answer is read back, and written again if somebody's field stands in its place.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use super::Now;
+use super::interests::Entry;
+use super::message::{Field, Message};
+use super::names;
+use super::value::{Cell, Value};
+use crate::base::limits;
+use crate::base::random::Jitter;
+use crate::base::time::Time;
+
+/// Why a put has failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WriteError {
+    /// No relay has taken it in time.
+    Timeout,
+    /// A relay has refused it, for this reason.
+    Refused(String),
+}
+
+/// The puts.
+#[derive(Debug, Default)]
+pub struct Writes {
+    all: BTreeMap<u64, Write>,
+    waiting: VecDeque<u64>,
+    active: BTreeSet<u64>,
+    timers: BTreeSet<(Time, u64)>,
+    /// Message ids with the put and the part of it they carry.
+    ids: HashMap<String, (u64, usize)>,
+    /// Souls being read back.
+    souls: HashMap<String, BTreeSet<u64>>,
+    /// The latest known state of own fields, by soul and key.
+    states: HashMap<(String, String), f64>,
+}
+
+#[derive(Debug)]
+struct Write {
+    /// Parts that fit one message each: fields without their states.
+    parts: Vec<Vec<(String, String, Value)>>,
+    taken: Vec<bool>,
+    ids: Vec<String>,
+    deadline: Time,
+    timer: Time,
+    attempts: u32,
+    /// It waits for what was read back.
+    reading: bool,
+    /// Fields that were read back as they were written.
+    found: BTreeSet<(String, String)>,
+    refused: Option<String>,
+}
+
+/// What a put does next.
+#[derive(Debug, PartialEq)]
+pub enum Step {
+    /// Send this to all relays.
+    Send(Message),
+    /// Ask all relays for this node.
+    Read(String),
+    /// It has ended.
+    Done(u64, Result<(), WriteError>),
+}
+
+impl Writes {
+    /// Puts that have not ended.
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Whether all have ended.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Own fields whose states are remembered.
+    pub fn states(&self) -> usize {
+        self.states.len()
+    }
+
+    /// Takes a put over. False: too many wait.
+    pub fn add(&mut self, id: u64, path: &[String], entry: &Entry, deadline: Time) -> bool {
+        if self.all.len() >= limits::MAX_GUN_PUTS {
+            return false;
+        }
+        let parts = split(fields(path, entry));
+        let taken = vec![false; parts.len()];
+        let write = Write {
+            parts,
+            taken,
+            ids: Vec::new(),
+            deadline,
+            timer: deadline,
+            attempts: 0,
+            reading: false,
+            found: BTreeSet::new(),
+            refused: None,
+        };
+        self.all.insert(id, write);
+        self.timers.insert((deadline, id));
+        self.waiting.push_back(id);
+        true
+    }
+
+    /// Begins with puts that wait, as many as may be on their way at once.
+    pub fn begin(&mut self, now: Now, random: &mut Jitter) -> Vec<Step> {
+        let mut steps = Vec::new();
+        while self.active.len() < limits::GUN_PUTS_IN_FLIGHT {
+            let Some(id) = self.waiting.pop_front() else { break };
+            if self.all.contains_key(&id) {
+                self.active.insert(id);
+                self.send(id, now, random, &mut steps);
+            }
+        }
+        steps
+    }
+
+    /// Sends all again that are on their way, e.g. for a new link.
+    pub fn again(&mut self, now: Now, random: &mut Jitter) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for id in self.active.clone() {
+            self.send(id, now, random, &mut steps);
+        }
+        steps
+    }
+
+    /// A relay has answered a message.
+    pub fn answered(&mut self, answers: &str, ok: bool, error: Option<&str>) -> Vec<Step> {
+        let Some((id, part)) = self.ids.get(answers).copied() else { return Vec::new() };
+        let Some(write) = self.all.get_mut(&id) else { return Vec::new() };
+        if let Some(error) = error {
+            // Another relay may still take it.
+            write.refused = Some(error.to_owned());
+            return Vec::new();
+        }
+        if !ok {
+            return Vec::new();
+        }
+        write.taken[part] = true;
+        if write.taken.iter().all(|taken| *taken) { vec![self.end(id, Ok(()))] } else { Vec::new() }
+    }
+
+    /// A field came from a relay. Own fields are then written with later states; puts that were reading back may end,
+    /// or go out again.
+    pub fn seen(&mut self, field: &Field, now: Now) {
+        if let Some(known) = self.states.get_mut(&(field.soul.clone(), field.key.clone())) {
+            // States from far in the future stay out: no relay holds them, and following them would lose our own.
+            if field.cell.state <= now.wall_ms + limits::GUN_CLOCK_MARGIN.as_millis() as f64 {
+                *known = known.max(field.cell.state);
+            }
+        }
+    }
+
+    /// Whether the fields of this node are being read back.
+    pub fn reads(&self, soul: &str) -> bool {
+        self.souls.contains_key(soul)
+    }
+
+    /// All fields of one message that came for a node being read back.
+    pub fn read(&mut self, soul: &str, fields: &[&Field], now: Now, random: &mut Jitter) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for id in self.souls.get(soul).cloned().unwrap_or_default() {
+            let Some(write) = self.all.get_mut(&id).filter(|write| write.reading) else { continue };
+            let mut lost = false;
+            for (own_soul, key, value) in write.parts.iter().flatten().filter(|own| own.0 == soul) {
+                let Some(field) = fields.iter().find(|field| field.key == *key) else { continue };
+                if field.cell.value == *value {
+                    write.found.insert((own_soul.clone(), key.clone()));
+                } else {
+                    lost = true;
+                }
+            }
+            // A node of ten fields comes in two messages.
+            for (index, part) in write.parts.iter().enumerate() {
+                let mut leaves = part.iter().filter(|own| leaf(own).is_some());
+                write.taken[index] |= leaves.all(|own| write.found.contains(&(own.0.clone(), own.1.clone())));
+            }
+            if write.taken.iter().all(|taken| *taken) {
+                steps.push(self.end(id, Ok(())));
+            } else if lost {
+                self.send(id, now, random, &mut steps);
+            }
+        }
+        steps
+    }
+
+    /// When something is due, unless no relay is there: then only deadlines count.
+    pub fn next_timeout(&self) -> Option<Time> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Now, connected: bool, random: &mut Jitter) -> Vec<Step> {
+        let mut steps = Vec::new();
+        while let Some((at, id)) = self.timers.first().copied().filter(|(at, _)| *at <= now.time) {
+            self.timers.remove(&(at, id));
+            let Some(write) = self.all.get_mut(&id) else { continue };
+            if now.time >= write.deadline || write.attempts >= limits::GUN_PUT_ATTEMPTS {
+                let error = write.refused.take().map_or(WriteError::Timeout, WriteError::Refused);
+                steps.push(self.end(id, Err(error)));
+            } else if !connected || !self.active.contains(&id) {
+                let deadline = write.deadline;
+                self.set_timer(id, deadline);
+            } else if write.reading {
+                self.send(id, now, random, &mut steps);
+            } else {
+                write.reading = true;
+                let leaves: BTreeSet<String> = write.parts.iter().flatten().filter_map(leaf).collect();
+                for soul in leaves {
+                    self.souls.entry(soul.clone()).or_default().insert(id);
+                    steps.push(Step::Read(soul));
+                }
+                self.set_timer(id, now.time + limits::GUN_ACK_WAIT);
+            }
+        }
+        steps
+    }
+
+    fn set_timer(&mut self, id: u64, at: Time) {
+        let Some(write) = self.all.get_mut(&id) else { return };
+        self.timers.remove(&(write.timer, id));
+        write.timer = at.min(write.deadline);
+        self.timers.insert((write.timer, id));
+    }
+
+    fn send(&mut self, id: u64, now: Now, random: &mut Jitter, steps: &mut Vec<Step>) {
+        let Some(write) = self.all.get_mut(&id) else { return };
+        write.attempts += 1;
+        write.reading = false;
+        write.found.clear();
+        if self.states.len() >= limits::MAX_GUN_OWN_FIELDS {
+            // What is forgotten here is learnt again by reading back.
+            self.states.clear();
+        }
+        for (index, part) in write.parts.iter().enumerate().filter(|(index, _)| !write.taken[*index]) {
+            let mut fields = Vec::with_capacity(part.len());
+            for (soul, key, value) in part {
+                let known = self.states.entry((soul.clone(), key.clone())).or_insert(f64::MIN);
+                // One step of states is what a double still tells apart at this magnitude.
+                let state = (now.wall_ms - limits::GUN_CLOCK_MARGIN.as_millis() as f64).max(*known + 0.001);
+                *known = state;
+                let cell = Cell { value: value.clone(), state };
+                fields.push(Field { soul: soul.clone(), key: key.clone(), cell });
+            }
+            let message = super::message_id(random);
+            self.ids.insert(message.clone(), (id, index));
+            write.ids.push(message.clone());
+            steps.push(Step::Send(Message::put(message, fields)));
+        }
+        self.set_timer(id, now.time + limits::GUN_ACK_WAIT);
+    }
+
+    fn end(&mut self, id: u64, result: Result<(), WriteError>) -> Step {
+        if let Some(write) = self.all.remove(&id) {
+            self.timers.remove(&(write.timer, id));
+            for message in write.ids {
+                self.ids.remove(&message);
+            }
+            for (soul, _, _) in write.parts.iter().flatten() {
+                if let Some(ids) = self.souls.get_mut(soul) {
+                    ids.remove(&id);
+                    if ids.is_empty() {
+                        self.souls.remove(soul);
+                    }
+                }
+            }
+        }
+        if !self.active.remove(&id) {
+            self.waiting.retain(|waiting| *waiting != id);
+        }
+        Step::Done(id, result)
+    }
+}
+
+/// The node of a field that is no link: links say the same whoever writes them.
+fn leaf((soul, _, value): &(String, String, Value)) -> Option<String> {
+    (!matches!(value, Value::Link(_))).then(|| soul.clone())
+}
+
+/// The fields of a put at a path: a link in every ancestor, and then the content.
+fn fields(path: &[String], entry: &Entry) -> Vec<(String, String, Value)> {
+    let nodes = match entry {
+        Entry::Record(_) => path.len(),
+        Entry::Value(_) => path.len() - 1,
+    };
+    let link = |depth: usize| {
+        let to = Value::Link(names::soul(&path[..=depth]));
+        (names::soul(&path[..depth]), path[depth].clone(), to)
+    };
+    let mut fields: Vec<(String, String, Value)> = (1..nodes).map(link).collect();
+    let soul = names::soul(&path[..nodes]);
+    match entry {
+        Entry::Record(record) => {
+            fields.extend(record.iter().map(|(key, cell)| (soul.clone(), key.clone(), cell.value.clone())));
+        }
+        Entry::Value(cell) => fields.push((soul, path[nodes].clone(), cell.value.clone())),
+    }
+    fields
+}
+
+fn split(fields: Vec<(String, String, Value)>) -> Vec<Vec<(String, String, Value)>> {
+    let mut parts: Vec<Vec<(String, String, Value)>> = Vec::new();
+    let mut bytes = 0;
+    for field in fields {
+        // The key stands there twice, the soul up to three times, the state has 18 characters.
+        let size = 3 * field.0.len() + 2 * field.1.len() + field.2.size() + 64;
+        match parts.last_mut() {
+            Some(part) if part.len() < limits::GUN_PUT_FIELDS && bytes + size <= limits::GUN_PUT_BYTES => {
+                bytes += size;
+                part.push(field);
+            }
+            _ => {
+                bytes = size;
+                parts.push(vec![field]);
+            }
+        }
+    }
+    parts
+}
