@@ -9,6 +9,7 @@ import { PeerDiscoveryManager } from './types/discovery';
 import { NatProfile } from './types/nat';
 import { NodeOptions } from './types/node';
 import { ConnectOptions, Diagnosis, PeerToReach, Traversal } from './types/reach';
+import { HostWatchOptions, WatchOptions } from './types/watching';
 
 export * from './types/constants';
 export * from './types/discovery';
@@ -17,6 +18,7 @@ export * from './types/node';
 export * from './types/reach';
 export * from './types/registry';
 export * from './types/traversal';
+export * from './types/watching';
 
 // --------------------------------------------------------------------------------------------------------------- errors
 
@@ -76,21 +78,9 @@ export type HostFileCallback = (
   sha256?: string,
 ) => Promise<Bytes[] | null> | Bytes[] | null;
 
-export interface HostOptions extends NodeOptions {
+export interface HostOptions extends NodeOptions, HostWatchOptions {
   /** Directory whose files are shared at start, recursively. */
   directory?: string | URL;
-  /** Follow what changes in `directory`: new files are shared, removed ones withdrawn. Default false. */
-  enableWatcher?: boolean;
-  /** Directory whose files are shared at start and followed from then on. Default: `directory` with `enableWatcher`. */
-  watchDir?: string | URL;
-  /** Follow subdirectories too. Default true. */
-  watchRecursive?: boolean;
-  /** Of the followed directory share only files with one of these extensions. Default empty: all. */
-  watchIncludeExtensions?: string[];
-  /** Of the followed directory share no file with one of these extensions. */
-  watchExcludeExtensions?: string[];
-  /** Of the followed directory share no larger file, in bytes. Default 0: no limit. */
-  watchMaxFileSize?: number;
   hostFileCallback?: HostFileCallback;
   /** Unit of `hostFileCallback`. Default 65536. */
   chunkSize?: number;
@@ -103,30 +93,6 @@ export interface HostOptions extends NodeOptions {
   options?: Omit<HostOptions, 'options'>;
 }
 export type FileHostOptions = HostOptions;
-
-/** Options of sharing a directory and following what changes in it. */
-export interface WatchOptions {
-  /** Subdirectories too. Default true. */
-  recursive?: boolean;
-  /** Share only files with one of these extensions, in upper or lower case. Default empty: all. */
-  includeExtensions?: string[];
-  /** Share no file with one of these extensions. */
-  excludeExtensions?: string[];
-  /** Share no larger file, in bytes. Default 0: no limit. */
-  maxFileSize?: number;
-  /** Share a file when nothing was written to it for so long, in ms. Default 2000. */
-  stabilityThreshold?: number;
-  /** Look through the directory at this interval, in ms, instead of asking the operating system. Default 0: ask it. */
-  pollInterval?: number;
-  /** Another name of `recursive`. */
-  watchRecursive?: boolean;
-  /** Another name of `includeExtensions`. */
-  watchIncludeExtensions?: string[];
-  /** Another name of `excludeExtensions`. */
-  watchExcludeExtensions?: string[];
-  /** Another name of `maxFileSize`. */
-  watchMaxFileSize?: number;
-}
 
 export interface ClientOptions extends NodeOptions {
   /** Directory for downloads without a path. Default the current directory. */
@@ -369,8 +335,6 @@ export declare class FileHost extends EngineEmitter {
   getAnnouncedFiles(): Map<string, boolean>;
   /** Everything shared, ordered by path. */
   getFiles(): FileInfo[];
-  /** Beginnings of hashes whose peers it remembers for others as a shard host; none elsewhere and before the start. */
-  getShardPrefixes(): string[];
   /** Shares a file; works before the start too. */
   addFile(
     path: string | URL,
@@ -378,11 +342,7 @@ export declare class FileHost extends EngineEmitter {
   ): Promise<FileInfo>;
   /** Shares every file below a directory. */
   addDirectory(path: string | URL, options?: { signal?: AbortSignal }): Promise<FileInfo[]>;
-  /**
-   * Shares every file below a directory that the options admit, and from then on follows what happens to them: new
-   * files are shared when they have come to rest, changed ones anew, and removed ones are withdrawn, each with its
-   * event. Starts the host if it was never started, and ends with it. Resolves with the files that were there.
-   */
+  /** Shares a directory and follows it from then on. Starts the host if need be, ends with it. Gives what was there. */
   watchDirectory(path: string | URL, options?: WatchOptions & { signal?: AbortSignal }): Promise<FileInfo[]>;
   /** Follows a directory no more; its files stay shared. False when it was not watched. */
   unwatchDirectory(path: string | URL): Promise<boolean>;
@@ -392,6 +352,8 @@ export declare class FileHost extends EngineEmitter {
   addContentMapping(contentId: string, sha256: string): void;
   getHashForContent(contentId: string): string | undefined;
   getContentForHash(sha256: string): string | undefined;
+  /** The parts of the hash table that a shard host keeps for others, in hex digits. */
+  getShardPrefixes(): string[];
 }
 
 /** Finds peers and downloads files. Downloads start it by themselves; it never keeps the process alive. */

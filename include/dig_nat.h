@@ -320,8 +320,8 @@ typedef struct DigNatNodeOptions {
      */
     DigNatSwitch is_shard_host;
     /**
-     * Beginnings of hashes (hex digits) whose peers this node remembers for others; ranges as "00-3f". Default NULL: on
-     * a shard host random ones, elsewhere none.
+     * Parts of the hash table that this node keeps for others: beginnings of positions in it (hex digits), or ranges as
+     * "00-3f". Default NULL: on a shard host random ones, elsewhere none.
      */
     const char *const *shard_prefixes;
     /**
@@ -1372,8 +1372,13 @@ enum DigNatStatus dig_nat_discovery_add_content_mapping(const struct DigNatDisco
 char *dig_nat_discovery_hash_for_content(const struct DigNatDiscovery *discovery, const char *content_id);
 
 /**
- * The hash behind a readable id: known here, told by Gun, or by a peer that has it, whichever is first. `timeout_ms` is 100
- * to 3600000, 0 means 5000. Result: hash; the JSON "null" when nobody says within the time.
+ * The readable id of a hash; NULL if it has none. Free it with dig_nat_string_free.
+ */
+char *dig_nat_discovery_content_for_hash(const struct DigNatDiscovery *discovery, const char *hash);
+
+/**
+ * Looks for the hash behind a readable id: known here, told by Gun, or by a peer that has it. Takes at most so many ms, 1 to
+ * 86400000. Result: a hash, or none when nobody says.
  */
 enum DigNatStatus dig_nat_discovery_find_hash(const struct DigNatDiscovery *discovery,
                                               const char *content_id,
@@ -1384,17 +1389,12 @@ enum DigNatStatus dig_nat_discovery_find_hash(const struct DigNatDiscovery *disc
                                               struct DigNatError **error);
 
 /**
- * The parts of the hash table that this object keeps for others as a shard host, as items with a text in hex digits. None
- * elsewhere and before the start.
+ * The parts of the hash table that this object keeps for others as a shard host, in hex digits, as items with a text. None
+ * before the start.
  */
 enum DigNatStatus dig_nat_discovery_shard_prefixes(const struct DigNatDiscovery *discovery,
                                                    struct DigNatResult **result,
                                                    struct DigNatError **error);
-
-/**
- * The readable id of a hash; NULL if it has none. Free it with dig_nat_string_free.
- */
-char *dig_nat_discovery_content_for_hash(const struct DigNatDiscovery *discovery, const char *hash);
 
 /**
  * Subscribes to the events of this object, from now on. With `event` NULL they are pulled with dig_nat_subscription_next, else
@@ -1516,14 +1516,6 @@ enum DigNatStatus dig_nat_host_addresses(const struct DigNatHost *host,
                                          struct DigNatError **error);
 
 /**
- * The parts of the hash table that this host keeps for others as a shard host, as items with a text in hex digits. None
- * elsewhere and before the start.
- */
-enum DigNatStatus dig_nat_host_shard_prefixes(const struct DigNatHost *host,
-                                              struct DigNatResult **result,
-                                              struct DigNatError **error);
-
-/**
  * Shares one file: hashes it (cached) and announces it. Works before the start too; announcing then waits for it.
  * Result: path, hash, size, name, content_id.
  */
@@ -1609,6 +1601,14 @@ char *dig_nat_host_hash_for_content(const struct DigNatHost *host, const char *c
  * The readable id of a hash; NULL if it has none. Free it with dig_nat_string_free.
  */
 char *dig_nat_host_content_for_hash(const struct DigNatHost *host, const char *hash);
+
+/**
+ * The parts of the hash table that this host keeps for others as a shard host, in hex digits, as items with a text. None
+ * before the start.
+ */
+enum DigNatStatus dig_nat_host_shard_prefixes(const struct DigNatHost *host,
+                                              struct DigNatResult **result,
+                                              struct DigNatError **error);
 
 /**
  * What stands between this host and the internet, as found out with the STUN servers of its options. Result: as of
@@ -2156,7 +2156,7 @@ uint16_t dig_nat_result_port(const struct DigNatResult *result);
 uint64_t dig_nat_result_size(const struct DigNatResult *result);
 
 /**
- * Whether the removed file was shared, the deleted mapping or the announcement existed, the forgotten peer was known, or signalling goes on;
+ * Whether the removed file was shared, the deleted mapping existed, the forgotten peer was known, or signalling goes on;
  * whether a message is text.
  */
 bool dig_nat_result_flag(const struct DigNatResult *result);

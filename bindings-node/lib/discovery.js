@@ -96,16 +96,20 @@ class Discovery extends EngineObject {
     return this._native.contentForHash(text('hash', hash)) ?? undefined;
   }
 
-  /** The hash behind a readable id, known here or told by others; undefined when nobody says within `timeout` ms. */
-  async findHashByContentId(contentId, { timeout = DEFAULT_TIMEOUT } = {}) {
+  /** The hash behind a readable id, from whoever says it first, as `(id, timeout)` or `(id, {timeout})`. */
+  async findHashByContentId(contentId, options) {
     const id = text('contentId', contentId);
+    const timeout = (isObject(options) ? options.timeout : options) ?? DEFAULT_TIMEOUT;
     if (!Number.isInteger(timeout) || timeout < 1) throw invalid('timeout', `${String(timeout)} is no time in ms`);
+    const known = this.getHashForContent(id);
+    if (known !== undefined) return known;
+    await this.start();
     return (await call(() => this._native.findHash(id, timeout))) ?? undefined;
   }
 
-  /** Beginnings of hashes whose peers it remembers for others as a shard host; none elsewhere and before the start. */
+  /** The parts of the hash table that it keeps for others as a shard host; none elsewhere and before the start. */
   getShardPrefixes() {
-    return this._native.shardPrefixes;
+    return this._native.shardPrefixes();
   }
 
   /** Finds are told with the content as second value, and under the name that later versions of the original used. */

@@ -57,11 +57,6 @@ class FileHost extends NodeObject {
     return JSON.parse(sync(() => this._native.files())).map(fileInfo);
   }
 
-  /** Beginnings of hashes whose peers it remembers for others as a shard host; none elsewhere and before the start. */
-  getShardPrefixes() {
-    return this._native.shardPrefixes;
-  }
-
   /** Shares a file; before the start too. */
   async addFile(path, options = {}) {
     const file = toPath('path', path);
@@ -106,6 +101,11 @@ class FileHost extends NodeObject {
 
   getContentForHash(sha256) {
     return this._native.contentForHash(text('sha256', sha256)) ?? undefined;
+  }
+
+  /** The parts of the hash table that a shard host keeps for others, in hex digits; empty elsewhere and before the start. */
+  getShardPrefixes() {
+    return this._native.shardPrefixes();
   }
 }
 

@@ -124,23 +124,23 @@ impl NativeDiscovery {
         self.inner.hash_for_content(&content_id).as_ref().map(FileHash::to_string)
     }
 
-    /// The hash behind a readable id, also from others.
-    #[napi]
-    pub async fn find_hash(&self, content_id: String, timeout: u32) -> napi::Result<Option<String>> {
-        let hash = self.inner.find_hash(&content_id, timeout.into()).await.map_err(error::to_js)?;
-        Ok(hash.as_ref().map(FileHash::to_string))
-    }
-
-    /// The parts of the hash table that it keeps for others.
-    #[napi(getter)]
-    pub fn shard_prefixes(&self) -> Vec<String> {
-        self.inner.shard_prefixes()
-    }
-
     /// The readable id of a hash.
     #[napi]
     pub fn content_for_hash(&self, hash: String) -> Option<String> {
         self.inner.content_for_hash(&hash.parse().ok()?)
+    }
+
+    /// Looks for the hash behind a readable id; nothing when nobody says within the time.
+    #[napi]
+    pub async fn find_hash(&self, content_id: String, timeout_ms: u32) -> napi::Result<Option<String>> {
+        let found = self.inner.find_hash(&content_id, timeout_ms.into()).await.map_err(error::to_js)?;
+        Ok(found.as_ref().map(FileHash::to_string))
+    }
+
+    /// What this node keeps for others as a shard host.
+    #[napi]
+    pub fn shard_prefixes(&self) -> Vec<String> {
+        self.inner.shard_prefixes()
     }
 
     /// Hands every event from now on to a function.

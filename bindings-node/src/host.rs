@@ -97,12 +97,6 @@ impl NativeHost {
         hash.parse().is_ok_and(|hash| self.inner.has_file(&hash))
     }
 
-    /// The parts of the hash table that it keeps for others.
-    #[napi(getter)]
-    pub fn shard_prefixes(&self) -> Vec<String> {
-        self.inner.shard_prefixes()
-    }
-
     /// Everything shared, as a list of `FileInfo`.
     #[napi]
     pub fn files(&self) -> napi::Result<String> {
@@ -120,6 +114,12 @@ impl NativeHost {
     #[napi]
     pub fn hash_for_content(&self, content_id: String) -> Option<String> {
         self.inner.hash_for_content(&content_id).as_ref().map(FileHash::to_string)
+    }
+
+    /// What this host keeps for others as a shard host.
+    #[napi]
+    pub fn shard_prefixes(&self) -> Vec<String> {
+        self.inner.shard_prefixes()
     }
 
     /// The readable id of a hash.

@@ -126,8 +126,8 @@ test('every option of the engine is typed under its name and its other names', (
     RegistryOptions: 'RegistryOptions',
     SaveConnectionOptions: 'SaveConnectionOptions',
     ConnectOptions: 'ConnectOptions',
-    AnnounceOptions: 'AnnounceOptions',
     WatchOptions: 'WatchOptions',
+    AnnounceOptions: 'AnnounceOptions',
   };
   // Their options are arguments here.
   const untyped = ['AddFileOptions', 'KnownPeersOptions'];

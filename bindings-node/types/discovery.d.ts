@@ -163,10 +163,10 @@ declare class Discovery extends EventEmitter {
   addContentMapping(contentId: string, hash: string): void;
   getHashForContent(contentId: string): string | undefined;
   getContentForHash(hash: string): string | undefined;
-  /** The hash behind a readable id, known here or told by others; undefined when nobody says within `timeout`, 5000
-   * unless told. */
-  findHashByContentId(contentId: string, options?: { timeout?: number }): Promise<string | undefined>;
-  /** Beginnings of hashes whose peers it remembers for others as a shard host; none elsewhere and before the start. */
+  /** The hash behind a readable id, from whoever says it first; undefined when nobody does in time (5000 ms). Starts the
+   * object. */
+  findHashByContentId(contentId: string, options?: number | { timeout?: number }): Promise<string | undefined>;
+  /** The parts of the hash table that it keeps for others as a shard host; none elsewhere and before the start. */
   getShardPrefixes(): string[];
   /** `peer-discovered` is the same event. */
   on(event: 'peer:discovered' | 'peer-discovered', listener: (peer: FoundPeer, infoHash: string) => void): this;

@@ -45,7 +45,7 @@ export interface NodeOptions extends LaterOptions {
   bootstrapNodes?: BootstrapNode[];
   /** Keep the part of the hash table that `shardPrefixes` names, and tell others so. Default false. */
   isShardHost?: boolean;
-  /** Beginnings of hashes (hex digits) whose peers this node remembers for others; ranges as `00-3f`. Default on a shard
+  /** Parts of the hash table kept for others: beginnings of positions in it (hex digits), ranges as `00-3f`. Default on a shard
    * host random ones, elsewhere none. */
   shardPrefixes?: string[];
   /** Random prefixes of a shard host that names none. Default 3. */

@@ -1,5 +1,6 @@
 //! The arguments of every command. Not here: what the commands do with them.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -71,6 +72,9 @@ pub struct ShareArguments {
     /// Readable name under which the file can also be fetched; needs exactly one PATH
     #[arg(long, value_name = "NAME")]
     pub id: Option<String>,
+    /// Follow the directories: share new and changed files, withdraw removed ones
+    #[arg(long)]
+    pub watch: bool,
     /// Upload limit per second, such as 500KiB or 10MiB
     #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
     pub upload_limit: Option<u64>,
@@ -79,6 +83,8 @@ pub struct ShareArguments {
     pub state: Option<PathBuf>,
     #[command(flatten)]
     pub network: NetworkArguments,
+    #[command(flatten)]
+    pub discovery: DiscoveryArguments,
     #[command(flatten)]
     pub reach: ReachArguments,
     #[command(flatten)]
@@ -109,6 +115,8 @@ pub struct GetArguments {
     #[command(flatten)]
     pub network: NetworkArguments,
     #[command(flatten)]
+    pub discovery: DiscoveryArguments,
+    #[command(flatten)]
     pub reach: ReachArguments,
     #[command(flatten)]
     pub output: OutputArguments,
@@ -120,6 +128,12 @@ pub struct RelayArguments {
     /// Keep this node's identity, and so its address, in this directory
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
+    /// Be a Gun relay too, at this address
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "0.0.0.0:8765")]
+    pub gun: Option<SocketAddr>,
+    /// Take part in the hash table that is entered by this node, a multiaddr or host:port; may be repeated
+    #[arg(long = "bootstrap", value_name = "ADDRESS")]
+    pub bootstrap: Vec<String>,
     #[command(flatten)]
     pub network: NetworkArguments,
     #[command(flatten)]
@@ -171,6 +185,24 @@ pub struct NetworkArguments {
     /// Use only this interface (name or address); may be repeated
     #[arg(long = "interface", value_name = "NAME")]
     pub interfaces: Vec<String>,
+    /// Contact nothing but the local network and addresses given here: no public hash table, STUN server or router
+    #[arg(long)]
+    pub local_only: bool,
+}
+
+/// How peers are found besides the local network.
+#[derive(Debug, Args)]
+pub struct DiscoveryArguments {
+    /// Take no part in a distributed hash table
+    #[arg(long)]
+    pub no_dht: bool,
+    /// Node by which the private hash table is entered, a multiaddr or host:port; may be repeated [default: the public
+    /// hash table]
+    #[arg(long = "bootstrap", value_name = "ADDRESS")]
+    pub bootstrap: Vec<String>,
+    /// Gun relay, such as ws://host:8765/gun; may be repeated
+    #[arg(long = "gun", value_name = "URL")]
+    pub gun: Vec<String>,
 }
 
 /// How a node is reached by others.
@@ -200,10 +232,20 @@ impl NetworkArguments {
     /// The node options these arguments stand for; what they leave open keeps the library's defaults.
     pub fn node_options(&self) -> NodeOptions {
         let mut options = NodeOptions { port: self.port, local_enabled: !self.no_local, ..NodeOptions::default() };
+        options.local_only |= self.local_only;
         if !self.interfaces.is_empty() {
             options.interfaces.clone_from(&self.interfaces);
         }
         options
+    }
+}
+
+impl DiscoveryArguments {
+    /// Puts what these arguments say into the options of a node.
+    pub fn add_to(&self, options: &mut NodeOptions) {
+        options.dht_enabled = !self.no_dht;
+        options.bootstrap_nodes.clone_from(&self.bootstrap);
+        options.gun_peers.clone_from(&self.gun);
     }
 }
 
@@ -247,6 +289,26 @@ mod tests {
         share.reach.add_to(&mut options);
         assert_eq!(options.relays, ["/x", "/y"]);
         assert_eq!(options.stun_servers, ["s:1"]);
+    }
+
+    #[test]
+    fn ways_of_discovery_become_options() {
+        let arguments =
+            ["dig-nat", "get", "x", "--no-dht", "--bootstrap", "a:1", "--gun", "ws://b/gun", "--local-only"];
+        let Command::Get(get) = Arguments::try_parse_from(arguments).expect("valid").command else {
+            panic!("not a get")
+        };
+        let mut options = get.network.node_options();
+        get.discovery.add_to(&mut options);
+        assert!(!options.dht_enabled && options.local_only);
+        assert_eq!((options.bootstrap_nodes, options.gun_peers), (vec!["a:1".into()], vec!["ws://b/gun".into()]));
+        for (arguments, expected) in [(&["--gun"][..], "0.0.0.0:8765"), (&["--gun", "127.0.0.1:1"], "127.0.0.1:1")] {
+            let arguments = [&["dig-nat", "relay"], arguments].concat();
+            let Command::Relay(relay) = Arguments::try_parse_from(arguments).expect("valid").command else {
+                panic!("not a relay")
+            };
+            assert_eq!(relay.gun, Some(expected.parse().expect("an address")));
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::view::DownloadView;
 /// Runs the command.
 pub async fn run(arguments: GetArguments, mut interrupt: Interrupt) -> anyhow::Result<()> {
     let mut node = arguments.network.node_options();
+    arguments.discovery.add_to(&mut node);
     arguments.reach.add_to(&mut node);
     let client = FileClient::new(node, ClientOptions::default())?;
     let options = download_options(&arguments)?;

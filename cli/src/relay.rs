@@ -1,9 +1,12 @@
-//! `dig-nat relay`: a node that shares nothing and forwards bytes between peers that cannot reach each other.
-//! Not here: forwarding and its limits, which are the engine's.
+//! `dig-nat relay`: a node that shares nothing and forwards bytes between peers that cannot reach each other, and a Gun
+//! relay by which peers find each other. Not here: forwarding and its limits, which are the engine's.
+
+use std::sync::Arc;
 
 use dig_nat_core::api::FileHost;
 use dig_nat_core::base::events::Event;
 use dig_nat_core::base::options::HostOptions;
+use dig_nat_core::gun::{GunRelay, GunRelayConfig};
 use serde_json::json;
 
 use crate::arguments::RelayArguments;
@@ -15,13 +18,22 @@ pub async fn run(arguments: RelayArguments, mut interrupt: Interrupt) -> anyhow:
     let json = arguments.output.json;
     let mut node = arguments.network.node_options();
     node.relay_server = true;
+    node.bootstrap_nodes.clone_from(&arguments.bootstrap);
     node.persistence_dir.clone_from(&arguments.state);
     let host = FileHost::new(node, HostOptions::default())?;
     let mut events = host.subscribe();
     interrupt.unless("interrupted before the relay was ready", host.start()).await?;
 
+    let gun = start_gun(&arguments).await;
+    let gun = match gun {
+        Ok(gun) => gun,
+        Err(error) => {
+            host.stop().await?;
+            return Err(error.into());
+        }
+    };
     let forwarding = async {
-        ready(&host, json)?;
+        ready(&host, gun.as_deref(), json)?;
         while let Some(event) = events.next().await {
             show_event(&event, json)?;
         }
@@ -31,18 +43,32 @@ pub async fn run(arguments: RelayArguments, mut interrupt: Interrupt) -> anyhow:
         result = forwarding => result,
         () = interrupt.wait() => Ok(()),
     };
+    if let Some(gun) = gun {
+        gun.stop().await;
+    }
     host.stop().await?;
     result
 }
 
+async fn start_gun(arguments: &RelayArguments) -> dig_nat_core::Result<Option<Arc<GunRelay>>> {
+    let Some(listen) = arguments.gun else { return Ok(None) };
+    let file = arguments.state.as_ref().map(|dir| dir.join("gun.json"));
+    GunRelay::start(GunRelayConfig { listen, file, ..GunRelayConfig::default() }).await.map(Some)
+}
+
 /// Says where the relay is. Others need one of these addresses, with the peer id in it.
-fn ready(host: &FileHost, json: bool) -> anyhow::Result<()> {
+fn ready(host: &FileHost, gun: Option<&GunRelay>, json: bool) -> anyhow::Result<()> {
+    let gun = gun.map(|gun| format!("ws://{}/gun", gun.address()));
     if json {
-        let record = json!({ "peerId": host.peer_id(), "port": host.port(), "addresses": host.addresses() });
+        let (id, port, addresses) = (host.peer_id(), host.port(), host.addresses());
+        let record = json!({ "peerId": id, "port": port, "addresses": addresses, "gun": gun });
         return Ok(output::json("ready", &record)?);
     }
     for address in host.addresses() {
         output::line(&address)?;
+    }
+    if let Some(gun) = gun {
+        output::line(&gun)?;
     }
     eprintln!("relaying on port {}; others use it with --relay ADDRESS; Ctrl-C stops", host.port());
     Ok(())

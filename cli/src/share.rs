@@ -3,7 +3,7 @@
 use dig_nat_core::api::{EventStream, FileHost, FileInfo};
 use dig_nat_core::base::error::Error;
 use dig_nat_core::base::events::Event;
-use dig_nat_core::base::options::{AddFileOptions, HostOptions};
+use dig_nat_core::base::options::{AddFileOptions, HostOptions, WatchOptions};
 use serde_json::json;
 
 use crate::arguments::ShareArguments;
@@ -20,6 +20,7 @@ pub async fn run(arguments: ShareArguments, mut interrupt: Interrupt) -> anyhow:
     check_id(&arguments)?;
     let json = arguments.output.json;
     let mut node = arguments.network.node_options();
+    arguments.discovery.add_to(&mut node);
     arguments.reach.add_to(&mut node);
     node.upload_limit = arguments.upload_limit.unwrap_or(node.upload_limit);
     node.persistence_dir.clone_from(&arguments.state);
@@ -60,7 +61,7 @@ async fn share(
     ready(host, json)?;
     loop {
         tokio::select! {
-            Some(event) = events.next() => show_event(&event, json)?,
+            Some(event) = events.next() => show_event(&event, json, arguments.watch)?,
             () = interrupt.wait() => return Ok(()),
         }
     }
@@ -71,13 +72,18 @@ fn check_id(arguments: &ShareArguments) -> Result<(), Error> {
     if arguments.id.is_some() && !one_file {
         return Err(Error::invalid("--id", "a content id belongs to exactly one file"));
     }
+    if arguments.watch && !arguments.paths.iter().any(|path| path.is_dir()) {
+        return Err(Error::invalid("--watch", "there is no directory to follow"));
+    }
     Ok(())
 }
 
 async fn add_all(host: &FileHost, arguments: &ShareArguments) -> dig_nat_core::Result<Vec<FileInfo>> {
     let mut files = Vec::new();
     for path in &arguments.paths {
-        if path.is_dir() {
+        if path.is_dir() && arguments.watch {
+            files.extend(host.watch_directory(path, WatchOptions::default()).wait().await?);
+        } else if path.is_dir() {
             files.extend(host.add_directory(path).wait().await?);
         } else {
             let options = AddFileOptions { content_id: arguments.id.clone() };
@@ -116,7 +122,7 @@ fn ready(host: &FileHost, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn show_event(event: &Event, json: bool) -> anyhow::Result<()> {
+fn show_event(event: &Event, json: bool, watch: bool) -> anyhow::Result<()> {
     if json {
         return Ok(output::json_event(event)?);
     }
@@ -127,7 +133,10 @@ fn show_event(event: &Event, json: bool) -> anyhow::Result<()> {
         Event::RelayReserved { address } => output::line(address)?,
         Event::RelayLost { address } => eprintln!("not reachable any more by {address}"),
         Event::NatDetected { nat_type, .. } => eprintln!("NAT: {}", doctor::meaning(nat_type)),
-        Event::FileChanged { path, .. } => eprintln!("changed on disk and not shared any more: {path}"),
+        // In the form of those shared at the start.
+        Event::FileAdded { hash, path, size, .. } if watch => output::line(&format!("{hash} {size} {path}"))?,
+        Event::FileRemoved { path, .. } if watch => eprintln!("removed and not shared any more: {path}"),
+        Event::FileChanged { path, .. } if !watch => eprintln!("changed on disk and not shared any more: {path}"),
         Event::PortMapped { protocol, external, method, reachable, .. } => {
             let doubt = if *reachable { "" } else { ", but others may not reach it" };
             eprintln!("the router forwards {external} ({protocol}, by {method}) to this node{doubt}");

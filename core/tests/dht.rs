@@ -56,10 +56,8 @@ impl Party {
     async fn until(&self, what: &str, holds: impl Fn(&DhtStatus) -> bool) -> DhtStatus {
         let mut status = self.dht.status();
         let reached = tokio::time::timeout(WAIT, status.wait_for(|status| holds(status))).await;
-        match reached {
-            Ok(reached) => reached.expect("running").clone(),
-            Err(_) => panic!("not {what}: {:?}", self.dht.status().borrow().clone()),
-        }
+        let now = || self.dht.status().borrow().clone();
+        reached.unwrap_or_else(|_| panic!("not {what}: {:?}", now())).expect("running").clone()
     }
 
     async fn stop(self) {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use dig_nat_core::api::PeerDiscoveryManager;
 use dig_nat_core::base::ids::{ContentKey, FileHash};
-use dig_nat_core::base::options::FindOptions;
 
 use crate::argument::{self, out};
 use crate::edge::{edge, value_edge};
@@ -318,8 +317,21 @@ pub unsafe extern "C" fn dig_nat_discovery_hash_for_content(
     })
 }
 
-/// The hash behind a readable id: known here, told by Gun, or by a peer that has it, whichever is first. `timeout_ms` is 100
-/// to 3600000, 0 means 5000. Result: hash; the JSON "null" when nobody says within the time.
+/// The readable id of a hash; NULL if it has none. Free it with dig_nat_string_free.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dig_nat_discovery_content_for_hash(
+    discovery: *const DigNatDiscovery,
+    hash: *const c_char,
+) -> *mut c_char {
+    value_edge(std::ptr::null_mut(), || {
+        // SAFETY: a string by contract.
+        let hash: FileHash = unsafe { argument::parsed(hash, "hash") }?;
+        Ok(optional_string(handles::get(discovery)?.with(|discovery| discovery.content_for_hash(&hash))))
+    })
+}
+
+/// Looks for the hash behind a readable id: known here, told by Gun, or by a peer that has it. Takes at most so many ms, 1 to
+/// 86400000. Result: a hash, or none when nobody says.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dig_nat_discovery_find_hash(
     discovery: *const DigNatDiscovery,
@@ -336,20 +348,19 @@ pub unsafe extern "C" fn dig_nat_discovery_find_hash(
             argument::clear(task);
             let object = handles::get(discovery)?;
             let content_id = argument::text(content_id, "content_id")?.to_owned();
-            let timeout_ms = if timeout_ms == 0 { FindOptions::default().timeout_ms } else { timeout_ms };
             let discovery = object.with(PeerDiscoveryManager::clone);
             start(&object.runtime, Callbacks::new(done, None, user), task, |_| {
                 Operation::future(async move {
-                    let hash = discovery.find_hash(&content_id, timeout_ms).await?;
-                    Ok(hash.map_or_else(Record::nothing, Record::hash))
+                    let found = discovery.find_hash(&content_id, timeout_ms).await?;
+                    Ok(found.map_or_else(Record::nothing, Record::hash))
                 })
             })
         })
     }
 }
 
-/// The parts of the hash table that this object keeps for others as a shard host, as items with a text in hex digits. None
-/// elsewhere and before the start.
+/// The parts of the hash table that this object keeps for others as a shard host, in hex digits, as items with a text. None
+/// before the start.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dig_nat_discovery_shard_prefixes(
     discovery: *const DigNatDiscovery,
@@ -365,19 +376,6 @@ pub unsafe extern "C" fn dig_nat_discovery_shard_prefixes(
             Ok(())
         })
     }
-}
-
-/// The readable id of a hash; NULL if it has none. Free it with dig_nat_string_free.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn dig_nat_discovery_content_for_hash(
-    discovery: *const DigNatDiscovery,
-    hash: *const c_char,
-) -> *mut c_char {
-    value_edge(std::ptr::null_mut(), || {
-        // SAFETY: a string by contract.
-        let hash: FileHash = unsafe { argument::parsed(hash, "hash") }?;
-        Ok(optional_string(handles::get(discovery)?.with(|discovery| discovery.content_for_hash(&hash))))
-    })
 }
 
 /// Subscribes to the events of this object, from now on. With `event` NULL they are pulled with dig_nat_subscription_next, else

@@ -136,25 +136,6 @@ pub unsafe extern "C" fn dig_nat_host_addresses(
     }
 }
 
-/// The parts of the hash table that this host keeps for others as a shard host, as items with a text in hex digits. None
-/// elsewhere and before the start.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn dig_nat_host_shard_prefixes(
-    host: *const DigNatHost,
-    result: *mut *mut DigNatResult,
-    error: *mut *mut DigNatError,
-) -> DigNatStatus {
-    // SAFETY: pointers as documented.
-    unsafe {
-        edge(error, || {
-            let result = out(result, "result")?;
-            let prefixes = handles::get(host)?.with(FileHost::shard_prefixes);
-            result::give(result, Record::list(&prefixes, |prefix| Record::text(prefix)));
-            Ok(())
-        })
-    }
-}
-
 /// Shares one file: hashes it (cached) and announces it. Works before the start too; announcing then waits for it.
 /// Result: path, hash, size, name, content_id.
 #[unsafe(no_mangle)]
@@ -354,6 +335,25 @@ pub unsafe extern "C" fn dig_nat_host_content_for_hash(host: *const DigNatHost, 
         let hash: FileHash = unsafe { argument::parsed(hash, "hash") }?;
         Ok(optional_string(handles::get(host)?.with(|host| host.content_for_hash(&hash))))
     })
+}
+
+/// The parts of the hash table that this host keeps for others as a shard host, in hex digits, as items with a text. None
+/// before the start.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dig_nat_host_shard_prefixes(
+    host: *const DigNatHost,
+    result: *mut *mut DigNatResult,
+    error: *mut *mut DigNatError,
+) -> DigNatStatus {
+    // SAFETY: pointers as documented.
+    unsafe {
+        edge(error, || {
+            let result = out(result, "result")?;
+            let prefixes = handles::get(host)?.with(FileHost::shard_prefixes);
+            result::give(result, Record::list(&prefixes, |prefix| Record::text(prefix)));
+            Ok(())
+        })
+    }
 }
 
 /// What stands between this host and the internet, as found out with the STUN servers of its options. Result: as of

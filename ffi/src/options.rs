@@ -56,8 +56,8 @@ pub struct DigNatNodeOptions {
     pub bootstrap_nodes_count: usize,
     /// Keep the part of the hash table that shard_prefixes names, and tell others so. Default off.
     pub is_shard_host: DigNatSwitch,
-    /// Beginnings of hashes (hex digits) whose peers this node remembers for others; ranges as "00-3f". Default NULL: on
-    /// a shard host random ones, elsewhere none.
+    /// Parts of the hash table that this node keeps for others: beginnings of positions in it (hex digits), or ranges as
+    /// "00-3f". Default NULL: on a shard host random ones, elsewhere none.
     pub shard_prefixes: *const *const c_char,
     /// How many prefixes.
     pub shard_prefixes_count: usize,

@@ -341,7 +341,7 @@ pub unsafe extern "C" fn dig_nat_result_size(result: *const DigNatResult) -> u64
     value_edge(0, || Ok(handles::get(result)?.record.size))
 }
 
-/// Whether the removed file was shared, the deleted mapping or the announcement existed, the forgotten peer was known, or signalling goes on;
+/// Whether the removed file was shared, the deleted mapping existed, the forgotten peer was known, or signalling goes on;
 /// whether a message is text.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dig_nat_result_flag(result: *const DigNatResult) -> bool {

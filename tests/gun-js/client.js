@@ -29,20 +29,6 @@ const commands = {
   watch: ({ path, name }) => {
     at(path).map().on((data, key) => say({ type: 'child', name, key, data: plain(data) ?? null }))
     return {}
-  },
-  /** Keeps what a watched node has of each child, and says how many. */
-  count: ({ path, field }) => {
-    const seen = new Set()
-    at(path).map().on((data, key) => { if (data?.[field] !== undefined) { seen.add(key); say({ type: 'count', path, count: seen.size }) } })
-    return {}
-  },
-  /** Many announcements as old peers write them. */
-  announceMany: async ({ root, hashes, node, record }) => {
-    for (let index = 0; index < hashes.length; index++) {
-      gun.get(root).get(hashes[index]).get(node).put(record)
-      if (index % 50 === 49) await new Promise(resolve => setTimeout(resolve, 30))
-    }
-    return {}
   }
 }
 

@@ -34,9 +34,12 @@ const measure = (chunks, wanted) => ({
   intact: chunks.every(chunk => chunk.every(byte => byte === wanted))
 })
 
-/** `streams` says how this js-libp2p moves bytes: the `handler` of an echo, and `exchange` for the chunks that come back. */
-export async function run ({ createLibp2p, multiaddr, streams, options }) {
-  // Told by the test: what to listen on, whether to serve as a relay.
+/**
+ * `streams` says how this js-libp2p moves bytes: the `handler` of an echo, and `exchange` for the chunks that come back.
+ * `content` says how it uses its DHT, if it has one: `provide` and `find`, by the bytes of a multihash.
+ */
+export async function run ({ createLibp2p, multiaddr, streams, content, options }) {
+  // Told by the test: what to listen on, whether to serve as a relay, the protocol of a DHT.
   const wanted = JSON.parse(process.argv[2])
   const node = await createLibp2p({ addresses: { listen: wanted.listen }, connectionManager, ...options(wanted) })
   await node.handle(ECHO, streams.handler, anywhere)
@@ -67,6 +70,12 @@ export async function run ({ createLibp2p, multiaddr, streams, options }) {
         addresses: told.listenAddrs.map(address => address.toString()),
         observed: `${told.observedAddr}`
       }
+    },
+    async provide ({ multihash }) {
+      return { sent: await content.provide(node, Buffer.from(multihash, 'hex')) }
+    },
+    async find ({ multihash }) {
+      return { providers: await content.find(node, Buffer.from(multihash, 'hex')) }
     }
   }
 

@@ -1,4 +1,4 @@
-//! Our transports, relay and relay client against stock js-libp2p, both ways. Two of them: the current one, and the
+//! Our transports, relay, relay client and DHT against stock js-libp2p, both ways. Two of them: the current one, and the
 //! newest one that has QUIC. They run in Node and come from npm: `npm install --no-save` in both folders of
 //! `tests/js-libp2p` first. Not here: stock rust-libp2p, which `core/tests/fabric_interop.rs` is about.
 //!
@@ -9,12 +9,19 @@
 use std::process::Stdio;
 use std::time::Duration;
 
+use dig_nat_core::base::ids::{ContentKey, FileHash};
+use dig_nat_core::discovery::candidate::{Candidate, SourceKind};
+use dig_nat_core::discovery::dht::key::provider_key;
+use dig_nat_core::discovery::dht::{Dht, DhtConfig, Network};
+use dig_nat_core::discovery::own::Own;
+use dig_nat_core::discovery::source::Source;
 use dig_nat_core::fabric::{Fabric, FabricConfig, FabricEvent, FabricEvents, Link, Transport};
 use dig_nat_tests::tree;
 use futures::{AsyncReadExt, AsyncWriteExt};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::watch;
 
 /// Starting Node and loading a few hundred modules takes seconds on a busy machine.
 const WAIT: Duration = Duration::from_secs(60);
@@ -260,6 +267,111 @@ async fn ours_is_the_relay(folder: &str, security: &str) {
     }
 }
 
+/// A node of the DHT, and what keeps it running.
+struct DhtNode {
+    fabric: Fabric,
+    dht: Dht,
+    _keep: (watch::Sender<bool>, watch::Sender<Vec<String>>),
+}
+
+impl DhtNode {
+    async fn start(bootstrap: Vec<String>) -> Self {
+        let (fabric, _) = node(false).await;
+        let (addresses, own) = watch::channel(vec![our_tcp(&fabric)]);
+        let (server, reachable) = watch::channel(true);
+        let config = DhtConfig { bootstrap, ..DhtConfig::default() };
+        let own = Own::new(fabric.signer(), own);
+        let dht = Dht::start(fabric.clone(), own, reachable, config).await.expect("started");
+        Self { fabric, dht, _keep: (server, addresses) }
+    }
+
+    async fn until_it_knows(&self, nodes: usize) {
+        let mut status = self.dht.status();
+        let known = status.wait_for(|status| status.joined && status.nodes >= nodes);
+        tokio::time::timeout(WAIT, known).await.expect("in time").expect("running");
+    }
+
+    async fn find(&self, key: &ContentKey, peer: &str) -> Candidate {
+        let mut found = self.dht.search(key.clone());
+        let finding = async {
+            loop {
+                let candidate = found.recv().await.expect("the search goes on");
+                if candidate.id.as_ref().is_some_and(|id| id.as_str() == peer) {
+                    return candidate;
+                }
+            }
+        };
+        tokio::time::timeout(WAIT, finding).await.unwrap_or_else(|_| panic!("{peer} not found"))
+    }
+
+    async fn stop(self) {
+        self.dht.stop().await;
+        self.fabric.shutdown().await;
+    }
+}
+
+fn content(name: &str) -> (ContentKey, String) {
+    let key = ContentKey::Hash(FileHash::of(name.as_bytes()));
+    let digest = provider_key(&key.lookup_key())[2..].try_into().expect("a SHA-256");
+    let multihash = format!("1220{}", FileHash::from_bytes(digest));
+    (key, multihash)
+}
+
+/// Both kinds of nodes in one DHT: what is provided by one is found by the other.
+async fn one_dht() {
+    let protocol = Network::Public.protocol();
+    let mut js = Js::start("current", json!({ "listen": [TCP], "security": "tls", "dht": protocol })).await;
+    let ours = DhtNode::start(js.addresses.clone()).await;
+    let other = DhtNode::start(vec![address(&ours.fabric)]).await;
+    // The third comes to know the js-libp2p peer by what the first one answers.
+    other.until_it_knows(2).await;
+
+    let (key, multihash) = content("provided by js-libp2p");
+    js.tell(json!({ "do": "provide", "multihash": multihash })).await;
+    let candidate = other.find(&key, &js.peer).await;
+    let bare = js.addresses[0].split("/p2p/").next().expect("split gives at least one part");
+    assert!(candidate.addresses.iter().any(|address| address == bare), "{candidate:?}");
+    assert!(candidate.confidence < SourceKind::Dht.default_confidence(), "nobody has signed it");
+
+    let (key, multihash) = content("provided by us");
+    other.dht.announce(key).await.expect("room");
+    let provides = |found: &Value| {
+        let all = found["providers"].as_array().expect("a list").clone();
+        all.into_iter().find(|one| one["peer"] == other.fabric.local_peer().as_str())
+    };
+    let looking = async {
+        loop {
+            let found = js.tell(json!({ "do": "find", "multihash": multihash })).await;
+            if let Some(provider) = provides(&found) {
+                return provider;
+            }
+        }
+    };
+    let provider = tokio::time::timeout(WAIT, looking).await.expect("js-libp2p finds it");
+    assert!(texts(&provider["addresses"]).iter().any(|one| one.starts_with(&our_tcp(&other.fabric))), "{provider}");
+    for party in [ours, other] {
+        party.stop().await;
+    }
+    js.end().await;
+}
+
+/// Two nodes of ours that know nobody but a js-libp2p peer find each other's content through it.
+async fn through_js() {
+    let protocol = Network::Public.protocol();
+    let js = Js::start("current", json!({ "listen": [TCP], "security": "noise", "dht": protocol })).await;
+    let (one, two) = (DhtNode::start(js.addresses.clone()).await, DhtNode::start(js.addresses.clone()).await);
+    one.until_it_knows(1).await;
+    two.until_it_knows(1).await;
+    let (key, _) = content("kept by js-libp2p");
+    one.dht.announce(key.clone()).await.expect("room");
+    let candidate = two.find(&key, one.fabric.local_peer().as_str()).await;
+    assert!(candidate.addresses.contains(&our_tcp(&one.fabric)), "{candidate:?}");
+    for party in [one, two] {
+        party.stop().await;
+    }
+    js.end().await;
+}
+
 /// One test for each way, all of which need what npm installs.
 macro_rules! tests {
     ($($name:ident: $body:expr;)*) => {$(
@@ -289,6 +401,8 @@ tests! {
     js_with_quic_dials_our_tcp: they_dial("quic", "noise", "/noise", our_tcp);
     js_dials_our_quic: they_dial("quic", "tls", "native", our_quic);
     js_is_a_relay_for_two_of_ours: js_is_the_relay("quic");
+    we_and_current_js_are_one_dht: one_dht();
+    current_js_keeps_our_records: through_js();
     our_relay_serves_current_js: ours_is_the_relay("current", "tls");
     our_relay_serves_js_with_quic: ours_is_the_relay("quic", "noise");
 }

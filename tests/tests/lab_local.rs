@@ -185,15 +185,25 @@ fn avahi_shows_the_service() {
             assert!(std::env::var("CI").as_deref() != Ok("true"), "{program} is not installed");
             return eprintln!("SKIPPED: {program} (packages avahi-daemon, avahi-utils, dbus-daemon) is not installed");
         }
-        // Only this process and its children see it.
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "none", "/run"]).status();
-        assert!(mounted.is_ok_and(|status| status.success()), "no directory of its own for the bus");
+        // Only this process and its children see what is mounted.
+        let mount = |arguments: &[&str]| {
+            let mounted = Command::new("mount").args(arguments).status();
+            assert!(mounted.is_ok_and(|status| status.success()), "mount {arguments:?}");
+        };
+        mount(&["-t", "tmpfs", "none", "/run"]);
         let folder = tempfile::tempdir().expect("temporary folder");
         let write = |name: &str, text: &str| {
             let path = folder.path().join(name);
             fs::write(&path, text).expect("written");
             path
         };
+        // Its own user is one that the lab, where there is only root, does not have.
+        for (name, text) in
+            [("passwd", "root:x:0:0::/:/bin/sh\navahi:x:0:0::/:/bin/false\n"), ("group", "root:x:0:\navahi:x:0:\n")]
+        {
+            let ours = write(name, text);
+            mount(&["--bind", &ours.display().to_string(), &format!("/etc/{name}")]);
+        }
         let bus = write(
             "bus.conf",
             &format!(

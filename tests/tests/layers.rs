@@ -23,9 +23,12 @@ const PURE: &[&str] = &["base", "content", "wire", "gun", "nat", "discovery", "t
 
 /// The files of pure layers that own sockets and tasks, besides every `driver.rs` and `driver/`.
 const DRIVERS: &[&str] = &[
+    "core/src/discovery/keeping.rs",
     "core/src/discovery/manager.rs",
+    "core/src/discovery/own.rs",
+    "core/src/discovery/search.rs",
     "core/src/discovery/source.rs",
-    "core/src/discovery/gun/mod.rs",
+    "core/src/discovery/gun/source.rs",
     "core/src/discovery/local/mod.rs",
     "core/src/gun/backend.rs",
     "core/src/nat/signal.rs",

@@ -39,8 +39,8 @@ class HostKeywords(TypedDict, total=False):
     is_shard_host: bool
     """Keep the part of the hash table that ``shard_prefixes`` names, and tell others so. Default false."""
     shard_prefixes: Sequence[str]
-    """Beginnings of hashes (hex digits) whose peers this node remembers for others; ranges as ``00-3f``. Default empty:
-    on a shard host random ones, elsewhere none."""
+    """Parts of the hash table that this node keeps for others: beginnings of positions in it (hex digits), or ranges as
+    ``00-3f``. Default empty: on a shard host random ones, elsewhere none."""
     num_shard_prefixes: int
     """Random prefixes of a shard host that names none. Default 3, range 1 to 256."""
     shard_prefix_length: int
@@ -140,8 +140,8 @@ class ClientKeywords(TypedDict, total=False):
     is_shard_host: bool
     """Keep the part of the hash table that ``shard_prefixes`` names, and tell others so. Default false."""
     shard_prefixes: Sequence[str]
-    """Beginnings of hashes (hex digits) whose peers this node remembers for others; ranges as ``00-3f``. Default empty:
-    on a shard host random ones, elsewhere none."""
+    """Parts of the hash table that this node keeps for others: beginnings of positions in it (hex digits), or ranges as
+    ``00-3f``. Default empty: on a shard host random ones, elsewhere none."""
     num_shard_prefixes: int
     """Random prefixes of a shard host that names none. Default 3, range 1 to 256."""
     shard_prefix_length: int
@@ -232,8 +232,8 @@ class DiscoveryKeywords(TypedDict, total=False):
     is_shard_host: bool
     """Keep the part of the hash table that ``shard_prefixes`` names, and tell others so. Default false."""
     shard_prefixes: Sequence[str]
-    """Beginnings of hashes (hex digits) whose peers this node remembers for others; ranges as ``00-3f``. Default empty:
-    on a shard host random ones, elsewhere none."""
+    """Parts of the hash table that this node keeps for others: beginnings of positions in it (hex digits), or ranges as
+    ``00-3f``. Default empty: on a shard host random ones, elsewhere none."""
     num_shard_prefixes: int
     """Random prefixes of a shard host that names none. Default 3, range 1 to 256."""
     shard_prefix_length: int
@@ -360,8 +360,8 @@ class DownloadFileKeywords(TypedDict, total=False):
     is_shard_host: bool
     """Keep the part of the hash table that ``shard_prefixes`` names, and tell others so. Default false."""
     shard_prefixes: Sequence[str]
-    """Beginnings of hashes (hex digits) whose peers this node remembers for others; ranges as ``00-3f``. Default empty:
-    on a shard host random ones, elsewhere none."""
+    """Parts of the hash table that this node keeps for others: beginnings of positions in it (hex digits), or ranges as
+    ``00-3f``. Default empty: on a shard host random ones, elsewhere none."""
     num_shard_prefixes: int
     """Random prefixes of a shard host that names none. Default 3, range 1 to 256."""
     shard_prefix_length: int

@@ -247,6 +247,11 @@ impl Node {
             continuous: inner.continuous.subscribe(),
         };
         for key in inner.library.keys() {
+            if let (ContentKey::Id(id), Some(gun)) = (&key, &ways.gun)
+                && let Some(hash) = inner.library.hash_of(id)
+            {
+                gun.map_content(id, hash)?;
+            }
             discovery.announce(&key, Priority::High).await;
         }
         for (key, priority) in self.announced_here() {

@@ -167,8 +167,8 @@ options! {
         bootstrap_nodes: Vec<String> = Vec::new(), "bootstrapNodes" | "bootstrap_nodes";
         /// Keep the part of the hash table that `shardPrefixes` names, and tell others so. Default false.
         is_shard_host: bool = false, "isShardHost" | "is_shard_host";
-        /// Beginnings of hashes (hex digits) whose peers this node remembers for others; ranges as `00-3f`. Default empty:
-        /// on a shard host random ones, elsewhere none.
+        /// Parts of the hash table that this node keeps for others: beginnings of positions in it (hex digits), or ranges
+        /// as `00-3f`. Default empty: on a shard host random ones, elsewhere none.
         shard_prefixes: Vec<String> = Vec::new(), "shardPrefixes" | "shard_prefixes";
         /// Random prefixes of a shard host that names none. Default 3, range 1 to 256.
         num_shard_prefixes: u32 = 3, "numShardPrefixes" | "num_shard_prefixes";

@@ -135,7 +135,9 @@ impl PeerTable {
     pub fn export(&self) -> Vec<Known> {
         let mut keys: BTreeMap<&Name, Vec<Option<FileHash>>> = BTreeMap::new();
         for (key, members) in &self.keys {
-            members.keys().for_each(|name| keys.entry(name).or_default().push(*key));
+            for name in members.keys() {
+                keys.entry(name).or_default().push(*key);
+            }
         }
         let known = |(name, record): (&Name, &Record)| {
             let id = match name {

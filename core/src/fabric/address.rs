@@ -59,6 +59,16 @@ fn bad(text: &str) -> String {
     format!("target {text:?}: expected host:port, [v6 address]:port, a multiaddr or a peer id")
 }
 
+/// Nodes by which the public network of libp2p is entered, as in the default configuration of IPFS.
+pub const PUBLIC_NODES: &[&str] = &[
+    "/dns4/am6.bootstrap.libp2p.io/tcp/4001/p2p/QmbLHAnMoJPWSCR5Zhtx6BHJX9KiKNN6tpvbUcqanj75Nb",
+    "/dns4/ny5.bootstrap.libp2p.io/tcp/4001/p2p/QmQCU2EcMqAqQPR2i9bChDtGNJchTbq5TbXJJ16u19uLTa",
+    "/dns4/sg1.bootstrap.libp2p.io/tcp/4001/p2p/QmcZf59bWwK5XFi76CZX8cbJ4BhTzzA3gU1ZjYZcYW3dwt",
+    "/dns4/sv15.bootstrap.libp2p.io/tcp/4001/p2p/QmNnooDu7bfjPFoTZYxMNLWUQJyrVwtbZg5gBMjTezGAJN",
+    "/dns4/va1.bootstrap.libp2p.io/tcp/4001/p2p/12D3KooWKnDdG3iXw9eTFijk3EWSunZcFi54Zka4wmtqtt6rPxc8",
+    "/ip4/104.131.131.82/tcp/4001/p2p/QmaCpDMGvV2BGHeYERUEnRQAwe3N8SzbUtfsmvsqQLuvuJ",
+];
+
 /// The bytes of a multiaddr without a peer id at its end.
 pub fn to_bytes(text: &str) -> Option<Vec<u8>> {
     text.parse().ok().map(|address| bare(address).to_vec())
@@ -197,6 +207,17 @@ mod tests {
         );
         for bad in ["", ":", "host", "host:", ":1", "host:0", "host:70000", "::1:4001", "/", "/ip4/1", "/nonsense/1"] {
             assert_eq!(parse(bad).expect_err(bad).kind(), ErrorKind::InvalidArgument, "{bad}");
+        }
+    }
+
+    #[test]
+    fn addresses_travel_as_bytes() {
+        let bytes = to_bytes(&format!("/ip4/127.0.0.1/tcp/9000/p2p/{PEER}")).expect("an address");
+        assert_eq!(bytes, [4, 127, 0, 0, 1, 6, 0x23, 0x28]);
+        assert_eq!(from_bytes(&bytes).as_deref(), Some("/ip4/127.0.0.1/tcp/9000"));
+        assert_eq!((to_bytes("127.0.0.1:9000"), from_bytes(&[4, 127]), from_bytes(&[])), (None, None, None));
+        for node in PUBLIC_NODES {
+            assert!(matches!(parse(node), Ok(Target::Address(_, Some(_)))), "{node}");
         }
     }
 

@@ -46,6 +46,7 @@ use driver::Driver;
 use paths::Paths;
 use table::{OpenRequest, Table};
 
+pub use address::PUBLIC_NODES;
 pub use identity::{Signer, verify};
 pub use liveness::{Expectation, Stage};
 pub use paths::Path;

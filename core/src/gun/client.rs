@@ -127,7 +127,7 @@ impl Client {
         }
         let mut steps = self.writes.again(now, &mut self.random);
         steps.extend(self.writes.begin(now, &mut self.random));
-        self.act(steps);
+        self.act(now, steps);
     }
 
     /// A relay is gone, or could not be reached.
@@ -209,7 +209,7 @@ impl Client {
         }
         if self.connected_relays() > 0 {
             let steps = self.writes.begin(now, &mut self.random);
-            self.act(steps);
+            self.act(now, steps);
         }
         Some(id)
     }
@@ -258,7 +258,7 @@ impl Client {
         if connected {
             steps.extend(self.writes.begin(now, &mut self.random));
         }
-        self.act(steps);
+        self.act(now, steps);
     }
 
     fn id(&mut self) -> u64 {
@@ -283,7 +283,7 @@ impl Client {
         if let (Some(answers), None) = (&message.answers, &message.put) {
             let mut steps = self.writes.answered(answers, message.ok, message.error.as_deref());
             steps.extend(self.writes.begin(now, &mut self.random));
-            self.act(steps);
+            self.act(now, steps);
         }
         if let Some(fields) = &message.put {
             self.take(now, fields);
@@ -292,14 +292,27 @@ impl Client {
 
     /// Fields of others, or our own coming back.
     fn take(&mut self, now: Now, fields: &[Field]) {
-        let horizon = now.wall_ms + limits::GUN_CLOCK_MARGIN.as_millis() as f64;
-        let mut changed = Vec::new();
         let mut read_back: BTreeMap<&str, Vec<&Field>> = BTreeMap::new();
         for field in fields {
             self.writes.seen(field, now);
             if self.writes.reads(&field.soul) {
                 read_back.entry(&field.soul).or_default().push(field);
             }
+        }
+        let mut steps = Vec::new();
+        for (soul, fields) in read_back {
+            steps.extend(self.writes.read(soul, &fields, now, &mut self.random));
+        }
+        steps.extend(self.writes.begin(now, &mut self.random));
+        self.keep(now, fields);
+        self.act(now, steps);
+    }
+
+    /// Stores what somebody here wants, and tells them.
+    fn keep(&mut self, now: Now, fields: &[Field]) {
+        let horizon = now.wall_ms + limits::GUN_CLOCK_MARGIN.as_millis() as f64;
+        let mut changed = Vec::new();
+        for field in fields {
             if !self.interests.want(&field.soul, &field.key) {
                 continue;
             }
@@ -313,12 +326,6 @@ impl Client {
             }
             changed.push(field);
         }
-        let mut steps = Vec::new();
-        for (soul, fields) in read_back {
-            steps.extend(self.writes.read(soul, &fields, now, &mut self.random));
-        }
-        steps.extend(self.writes.begin(now, &mut self.random));
-        self.act(steps);
         self.tell(now, &changed);
     }
 
@@ -356,10 +363,14 @@ impl Client {
         }
     }
 
-    fn act(&mut self, steps: Vec<Step>) {
+    fn act(&mut self, now: Now, steps: Vec<Step>) {
         for step in steps {
             match step {
-                Step::Send(message) => self.send_all(|_| message.clone()),
+                Step::Send(message) => {
+                    self.send_all(|_| message.clone());
+                    // A relay does not send them back.
+                    self.keep(now, message.put.as_deref().unwrap_or_default());
+                }
                 Step::Read(soul) => self.send_all(|random| Message::get(message_id(random), &soul, Keys::All)),
                 Step::Done(id, result) => self.outputs.push_back(Output::Put(id, result)),
             }

@@ -141,7 +141,7 @@ mod tests {
         }
         assert!(refused > 0);
         for index in 0..20 {
-            assert_eq!(graph.set("one", &format!("{index}"), cell("")).is_ok(), false, "no room for {index}");
+            assert!(graph.set("one", &format!("{index}"), cell("")).is_err(), "no room for {index}");
         }
         let used = graph.bytes();
         while graph.remove_oldest("soul7") {}

@@ -323,8 +323,7 @@ mod tests {
         assert_eq!(read[0].dam, Some(Dam { verb: "?".into(), pid: Some("P".into()) }));
         assert_eq!(read[1].answers.as_deref(), Some("q"));
         assert_eq!(read[1].put, Some(vec![field("dig", "hostA", Value::Link("dig/hostA".into()), 1.5)]));
-        let acks =
-            decode(r###"[{"#":1,"@":2,"ok":true},{"#":"x","@":"y","ok":{"":1}},{"#":"x","@":"y","err":"no"}]"###);
+        let acks = decode(r##"[{"#":1,"@":2,"ok":true},{"#":"x","@":"y","ok":{"":1}},{"#":"x","@":"y","err":"no"}]"##);
         let acks = acks.expect("a batch");
         assert_eq!((acks[0].id.as_str(), acks[0].answers.as_deref(), acks[0].ok), ("1", Some("2"), true));
         assert!(acks[1].ok && !acks[2].ok);
@@ -344,7 +343,7 @@ mod tests {
             Message { id: "6".into(), error: Some("no".into()), seen_by: vec!["p".into()], ..Message::default() },
         ];
         for message in &messages {
-            assert_eq!(decode(&message.encode()).expect("ours"), [message.clone()]);
+            assert_eq!(decode(&message.encode()).expect("ours"), std::slice::from_ref(message));
         }
         let frames = pack(messages.iter().map(Message::encode));
         assert_eq!(frames.len(), 1);
@@ -377,7 +376,7 @@ mod tests {
         }
         assert_eq!(decode(&" ".repeat(limits::MAX_GUN_PARSED_BYTES + 1)), Err(Malformed::TooLarge));
         assert_eq!(decode(&"[".repeat(10_000)), Err(Malformed::NotJson));
-        let get = decode(r###"[{"get":{"#":"constructor"}},{"get":{"#":5}},{"get":{"#":"a",".":5}},{"get":[]}]"###);
+        let get = decode(r##"[{"get":{"#":"constructor"}},{"get":{"#":5}},{"get":{"#":"a",".":5}},{"get":[]}]"##);
         assert!(get.expect("JSON").iter().all(|message| message.get.is_none()));
     }
 }

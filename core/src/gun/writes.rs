@@ -57,6 +57,7 @@ struct Write {
 
 /// What a put does next.
 #[derive(Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a step is acted on at once, never stored")]
 pub enum Step {
     /// Send this to all relays.
     Send(Message),
@@ -251,7 +252,9 @@ impl Writes {
             write.ids.push(message.clone());
             steps.push(Step::Send(Message::put(message, fields)));
         }
-        self.set_timer(id, now.time + limits::GUN_ACK_WAIT);
+        // A relay that is slow because it has much to do gets ever more time.
+        let wait = limits::GUN_ACK_WAIT.saturating_mul(1 << (write.attempts - 1).min(8)).min(limits::MAX_GUN_ACK_WAIT);
+        self.set_timer(id, now.time + wait);
     }
 
     fn end(&mut self, id: u64, result: Result<(), WriteError>) -> Step {

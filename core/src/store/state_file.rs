@@ -7,10 +7,10 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::atomic;
 use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::ids::FileHash;
 
 #[derive(Serialize, Deserialize)]
 struct Stored<T> {
@@ -74,8 +74,7 @@ fn parse<T: Serialize + DeserializeOwned>(text: &[u8], version: u32) -> std::res
 }
 
 fn checksum<T: Serialize>(state: &T) -> serde_json::Result<String> {
-    let digest: [u8; 32] = Sha256::digest(serde_json::to_vec(state)?).into();
-    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(FileHash::of(&serde_json::to_vec(state)?).to_string())
 }
 
 #[cfg(test)]

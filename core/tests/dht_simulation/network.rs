@@ -23,6 +23,8 @@ use dig_nat_core::wire::announcement::Announcement;
 
 /// From one node to another.
 pub const LINK: Duration = Duration::from_millis(50);
+/// Nodes offered to a bucket that could have more: some do not fit because of their networks.
+const SAMPLE: usize = limits::DHT_K + 6;
 const EPOCH_MS: u64 = 1_800_000_000_000;
 
 /// How a node behaves.
@@ -175,11 +177,16 @@ impl Network {
                 let middle = low + sorted[low..high].partition_point(|(key, _)| !is_one(key));
                 let other = if is_one(&own) { low..middle } else { middle..high };
                 (low, high) = if is_one(&own) { (middle, high) } else { (low, middle) };
-                let mut picked: Vec<usize> = sorted[other].iter().map(|(_, index)| *index).collect();
-                // A sample is enough where there are more than fit.
-                while picked.len() > 3 * limits::DHT_K {
-                    let out = self.jitter.below(picked.len());
-                    picked.swap_remove(out);
+                let mut picked: Vec<usize> = Vec::new();
+                if other.len() <= SAMPLE {
+                    picked.extend(sorted[other].iter().map(|(_, index)| *index));
+                } else {
+                    while picked.len() < SAMPLE {
+                        let (_, one) = sorted[other.start + self.jitter.below(other.len())];
+                        if !picked.contains(&one) {
+                            picked.push(one);
+                        }
+                    }
                 }
                 self.jitter.shuffle(&mut picked);
                 for other in picked {
@@ -223,7 +230,7 @@ impl Network {
     /// Gives a node timers and lets it fill its table.
     pub fn activate(&mut self, member: usize) {
         self.members[member].active = true;
-        self.turn(member, |machine, now| machine.handle_timeout(now));
+        self.turn(member, Machine::handle_timeout);
     }
 
     /// One node gets to know another one, as by a bootstrap list.
@@ -291,12 +298,12 @@ impl Network {
             Event::Wake(member) => {
                 if self.members[member].wake == Some(at) {
                     self.members[member].wake = None;
-                    self.turn(member, |machine, now| machine.handle_timeout(now));
+                    self.turn(member, Machine::handle_timeout);
                 }
             }
             Event::Ask { from, to, request, message } => self.ask(from, to, request, &message),
             Event::Answer { to, request, message } => {
-                self.turn(to, |machine, now| machine.response(now, request, message, Scope::Internet));
+                self.turn(to, |machine, now| machine.response(now, request, &message, Scope::Internet));
             }
             Event::Records { from, to, message } => self.records(from, to, &message),
         }

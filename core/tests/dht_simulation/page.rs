@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use crate::network::Sought;
 
+/// Messages of lookups, messages with records, and how long it took to announce everything once.
+pub type Round = (u64, u64, Duration);
+
 /// What came of the searches under one set of conditions.
 #[derive(Clone, Debug)]
 pub struct Row {
@@ -51,7 +54,7 @@ impl Row {
     }
 }
 
-pub fn render(rows: &[Row], many: &[(usize, [(u64, u64, Duration); 2])]) -> String {
+pub fn render(rows: &[Row], many: &[(usize, [Round; 2])]) -> String {
     let mut text = String::from(
         "# The distributed hash table in numbers\n\n\
          Nodes of the table in virtual time, 50 ms from each to each other, seeded; every message is encoded and\n\

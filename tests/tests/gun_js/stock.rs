@@ -1,5 +1,6 @@
 //! The stock relay and gun.js clients as processes. Not here: what must come of them.
 
+use std::collections::VecDeque;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ struct Process {
     child: Child,
     commands: ChildStdin,
     lines: Lines<BufReader<ChildStdout>>,
+    /// Reports of watched nodes that came while something else was waited for.
+    reports: VecDeque<Value>,
 }
 
 impl Process {
@@ -34,7 +37,7 @@ impl Process {
             .expect("Node starts");
         let commands = child.stdin.take().expect("asked for a pipe");
         let lines = BufReader::new(child.stdout.take().expect("asked for a pipe")).lines();
-        Self { child, commands, lines }
+        Self { child, commands, lines, reports: VecDeque::new() }
     }
 
     async fn wait_until(&mut self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
@@ -45,6 +48,9 @@ impl Process {
                 assert_ne!(line["type"], "failed", "{}", line["error"]);
                 if fits(&line) {
                     return line;
+                }
+                if line["type"] == "child" {
+                    self.reports.push_back(line);
                 }
             }
             panic!("Node ended without {what}");
@@ -58,7 +64,7 @@ pub struct Relay {
     process: Process,
     wanted: Value,
     port: u64,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Relay {
@@ -72,11 +78,39 @@ impl Relay {
         let wanted = json!({ "port": 0, "axe": axe, "radisk": radisk, "file": directory.path().join("radata") });
         let mut process = Process::start("relay.js", &wanted);
         let port = ready(&mut process).await;
-        Self { process, wanted, port, _directory: directory }
+        Self { process, wanted, port, directory }
+    }
+
+    /// Over TLS with a certificate for `localhost`, which it returns as PEM.
+    pub async fn start_tls() -> (Self, Vec<u8>) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (certificate, key) = (directory.path().join("cert.pem"), directory.path().join("key.pem"));
+        let made = Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
+            .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"])
+            .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+            .arg("-keyout")
+            .arg(&key)
+            .arg("-out")
+            .arg(&certificate)
+            .output()
+            .await
+            .expect("openssl is installed");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let pem = std::fs::read(&certificate).expect("written");
+        let file = directory.path().join("radata");
+        let wanted =
+            json!({ "port": 0, "axe": false, "radisk": true, "file": file, "key": key, "certificate": certificate });
+        let mut process = Process::start("relay.js", &wanted);
+        let port = ready(&mut process).await;
+        (Self { process, wanted, port, directory }, pem)
     }
 
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}/gun", self.port)
+        match self.wanted.get("key") {
+            Some(_) => format!("https://localhost:{}/gun", self.port),
+            None => format!("http://127.0.0.1:{}/gun", self.port),
+        }
     }
 
     pub async fn kill(&mut self) {
@@ -88,6 +122,13 @@ impl Relay {
         self.wanted["port"] = json!(self.port);
         self.process = Process::start("relay.js", &self.wanted);
         assert_eq!(ready(&mut self.process).await, self.port);
+    }
+
+    /// Starts another one on the same port that knows nothing.
+    pub async fn replace(&mut self) {
+        self.directory = tempfile::tempdir().expect("a directory");
+        self.wanted["file"] = json!(self.directory.path().join("radata"));
+        self.restart().await;
     }
 
     pub fn assert_alive(&mut self) {
@@ -127,12 +168,17 @@ impl Client {
 
     /// The next report of a watched node that fits.
     pub async fn child(&mut self, name: &str, key: &str, fits: impl Fn(&Value) -> bool) -> Value {
-        let is_it = |line: &Value| line["type"] == "child" && line["name"] == name && line["key"] == key;
-        self.0.wait_until(&format!("{name}/{key}"), |line| is_it(line) && fits(&line["data"])).await["data"].clone()
-    }
-
-    pub async fn line(&mut self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
-        self.0.wait_until(what, fits).await
+        let is_it =
+            |line: &Value| line["type"] == "child" && line["name"] == name && line["key"] == key && fits(&line["data"]);
+        // What came before is over.
+        while let Some(line) = self.0.reports.pop_front() {
+            if is_it(&line) {
+                return line["data"].clone();
+            }
+        }
+        let line = self.0.wait_until(&format!("{name}/{key}"), is_it).await;
+        self.0.reports.clear();
+        line["data"].clone()
     }
 
     pub async fn once(&mut self, path: &[&str]) -> Value {

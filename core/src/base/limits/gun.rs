@@ -62,13 +62,13 @@ pub const MAX_GUN_RECONNECT: Duration = Duration::from_secs(30);
 /// A link that lasted so long counts as good: the next pause is the first one again.
 pub const GUN_LINK_PROVEN: Duration = Duration::from_secs(5);
 /// Wait for the answer to a put before it is read back; stock relays answer after 250 ms.
-pub const GUN_ACK_WAIT: Duration = Duration::from_millis(1500);
+pub const GUN_ACK_WAIT: Duration = Duration::from_secs(2);
+/// Longest such wait; doubled with each attempt up to this.
+pub const MAX_GUN_ACK_WAIT: Duration = Duration::from_secs(20);
 /// Puts of one write before it fails, besides its deadline.
 pub const GUN_PUT_ATTEMPTS: u32 = 40;
 /// A one-time read ends when nothing more came for so long after the first answer that had content.
 pub const GUN_READ_QUIET: Duration = Duration::from_millis(150);
-/// Default deadline of a put.
-pub const GUN_PUT_TIMEOUT: Duration = Duration::from_secs(15);
 /// How far behind our clock own fields are dated, and how far ahead of it others' fields are taken. Relays hold back
 /// what is dated in their future, so a fast clock would make a node invisible. Only the order of one field's states
 /// counts, and own fields have one writer.
@@ -77,6 +77,8 @@ pub const GUN_CLOCK_MARGIN: Duration = super::MAX_CLOCK_SKEW;
 pub const GUN_UPDATE_QUEUE: usize = 256;
 /// Bytes waiting to be sent on one link; a peer that does not read is cut off.
 pub const MAX_GUN_SEND_BYTES: usize = 16 * 1024 * 1024;
+/// Frames waiting there; a frame is at least two bytes, and mostly thousands.
+pub const GUN_SEND_QUEUE: usize = 16_384;
 /// Received frames waiting for the machine.
 pub const GUN_FRAME_QUEUE: usize = 64;
 /// Time for goodbyes when a client or relay stops.
@@ -112,6 +114,8 @@ pub const MAX_GUN_ANNOUNCEMENTS: usize = 65_536;
 pub const MAX_GUN_WATCHED: usize = 1024;
 /// Puts of announcements waiting for their answer at once.
 pub const GUN_ANNOUNCING: usize = 128;
+/// Deadline of one put of an announcement: a stock relay that is told of thousands at once is busy for long.
+pub const GUN_ANNOUNCE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Searches at once; as many as downloads.
 pub const MAX_GUN_SEARCHES: usize = 4096;
 /// Peers remembered of one content.
@@ -123,6 +127,6 @@ pub const MAX_GUN_MAPPINGS: usize = 65_536;
 /// Shortest pause between two rewrites of one overwritten announcement, so that two writers do not fight at full speed.
 pub const GUN_REWRITE_PAUSE: Duration = Duration::from_millis(500);
 /// How often changed state is written to disk.
-pub const GUN_SAVE: Duration = Duration::from_secs(2);
+pub const GUN_SAVE: Duration = Duration::from_secs(5);
 /// Largest state file that is read.
 pub const MAX_GUN_STATE_BYTES: u64 = 256 * 1024 * 1024;

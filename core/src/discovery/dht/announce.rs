@@ -154,7 +154,7 @@ impl Announcer {
             self.due.remove(&(entry.due, position));
             entry.due = now + limits::DHT_REPUBLISH;
             self.due.insert((entry.due, position));
-            let nearest = query::select(&position, found.expected, &found.nodes);
+            let nearest = query::select(&position, found.expected, found.replicas, &found.nodes);
             let hosts = hosts.iter().filter(|(_, shards)| shards.contains(&position)).map(|(contact, _)| contact);
             let mut told: Vec<&Node> = Vec::new();
             for contact in nearest.into_iter().chain(hosts) {
@@ -233,6 +233,8 @@ pub struct Surroundings {
     pub radius_bits: u32,
     /// Size of the network that lookups reckon with.
     pub expected: f64,
+    /// Nodes that each key is announced to.
+    pub replicas: usize,
 }
 
 #[cfg(test)]
@@ -255,7 +257,7 @@ mod tests {
         nodes.sort_by_cached_key(|one| center.distance(one.node.key()));
         let radius_bits = center.shared_bits(nodes[limits::DHT_K - 1].node.key()) + 1;
         nodes.truncate(3 * limits::DHT_K);
-        Surroundings { nodes, radius_bits, expected: 2.0 * all.len() as f64 }
+        Surroundings { nodes, radius_bits, expected: 2.0 * all.len() as f64, replicas: limits::DHT_K }
     }
 
     #[test]
@@ -320,7 +322,7 @@ mod tests {
         let mut announcer = Announcer::default();
         announcer.announce(Time::ZERO, lookup(1));
         let (center, _) = announcer.next_region(Time::ZERO, 1.0).expect("due");
-        let found = Surroundings { nodes: vec![contact(1)], radius_bits: 0, expected: 2.0 };
+        let found = Surroundings { nodes: vec![contact(1)], radius_bits: 0, expected: 2.0, replicas: 20 };
         announcer.region_found(Time::ZERO, center, &found, &[], |_| false);
         announcer.withdraw(&lookup(1));
         assert_eq!(announcer.next_message(Time::ZERO).map(|message| message.keys), Some(vec![]));
@@ -332,7 +334,7 @@ mod tests {
         let mut announcer = Announcer::default();
         (0..200).for_each(|number| assert!(announcer.announce(Time::ZERO, lookup(number))));
         let (center, _) = announcer.next_region(Time::ZERO, 1.0).expect("due");
-        let found = Surroundings { nodes: vec![contact(1)], radius_bits: 0, expected: 2.0 };
+        let found = Surroundings { nodes: vec![contact(1)], radius_bits: 0, expected: 2.0, replicas: 20 };
         announcer.region_found(Time::ZERO, center, &found, &[], |_| false);
         assert_eq!(announcer.next_message(Time::ZERO).map(|message| message.keys.len()), Some(100));
         assert_eq!(announcer.next_message(Time::ZERO), None);

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::shard::Shard;
 use crate::base::limits;
+use crate::fabric::PUBLIC_NODES;
 
 /// Which nodes are joined.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,20 +28,11 @@ impl Network {
     /// Where the public network is entered: the nodes that IPFS runs for that. The private one has none of its own.
     pub fn bootstrap(self) -> Vec<String> {
         match self {
-            Self::Public => PUBLIC_BOOTSTRAP.iter().map(|address| (*address).to_owned()).collect(),
+            Self::Public => PUBLIC_NODES.iter().map(|address| (*address).to_owned()).collect(),
             Self::Private => Vec::new(),
         }
     }
 }
-
-/// As in the default configuration of IPFS.
-const PUBLIC_BOOTSTRAP: &[&str] = &[
-    "/dns4/am6.bootstrap.libp2p.io/tcp/4001/p2p/QmbLHAnMoJPWSCR5Zhtx6BHJX9KiKNN6tpvbUcqanj75Nb",
-    "/dns4/ny5.bootstrap.libp2p.io/tcp/4001/p2p/QmQCU2EcMqAqQPR2i9bChDtGNJchTbq5TbXJJ16u19uLTa",
-    "/dns4/sg1.bootstrap.libp2p.io/tcp/4001/p2p/QmcZf59bWwK5XFi76CZX8cbJ4BhTzzA3gU1ZjYZcYW3dwt",
-    "/dns4/sv15.bootstrap.libp2p.io/tcp/4001/p2p/QmNnooDu7bfjPFoTZYxMNLWUQJyrVwtbZg5gBMjTezGAJN",
-    "/ip4/104.131.131.82/tcp/4001/p2p/QmaCpDMGvV2BGHeYERUEnRQAwe3N8SzbUtfsmvsqQLuvuJ",
-];
 
 /// What the DHT is told.
 #[derive(Clone, Debug)]

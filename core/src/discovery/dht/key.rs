@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_have_the_text_that_libp2p_gives_them() {
+    fn ids_have_their_usual_text() {
         let text = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
         let node = Node::from_peer(&PeerId::from_text(text)).expect("an id");
         assert_eq!(node.as_bytes()[..6], [0, 0x24, 8, 1, 0x12, 0x20]);

@@ -244,7 +244,7 @@ impl Machine {
 
     /// A node answered. `scope` says how near it is, and so which addresses it may name. Announcements in the answer
     /// must have been verified.
-    pub fn response(&mut self, now: Time, request: u64, answer: Message, scope: Scope) {
+    pub fn response(&mut self, now: Time, request: u64, answer: &Message, scope: Scope) {
         let Some(Request { to, lookup, hops, .. }) = self.requests.remove(&request) else { return };
         self.note(now, &to);
         if let Some(shards) = answer.shards.as_deref().and_then(Shards::decode) {

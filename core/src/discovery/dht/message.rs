@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_are_those_of_libp2p() {
+    fn the_bytes_are_those_of_the_specification() {
         let find = Message::new(Kind::FindNode, b"key".to_vec());
         assert_eq!(find.frame(), [0x07, 0x08, 0x04, 0x12, 0x03, b'k', b'e', b'y']);
         assert_eq!(Message::new(Kind::Ping, Vec::new()).frame(), [0x02, 0x08, 0x05]);

@@ -7,7 +7,6 @@
 //! feature `engine`, `driver` runs the machine over the fabric's streams as a [`Source`](super::source::Source).
 
 pub mod announce;
-pub mod config;
 pub mod contact;
 pub mod key;
 pub mod machine;
@@ -19,8 +18,11 @@ pub mod snapshot;
 pub mod store;
 
 #[cfg(feature = "engine")]
+pub mod config;
+#[cfg(feature = "engine")]
 pub mod driver;
 
+#[cfg(feature = "engine")]
 pub use config::{DhtConfig, DhtStatus, Network};
 #[cfg(feature = "engine")]
 pub use driver::Dht;

@@ -112,10 +112,10 @@ impl Query {
         let fresh = nearest.iter().find(|candidate| !self.states.contains_key(&candidate.contact.node));
         let Some(fresh) = fresh else {
             // Also whom another path has asked must have answered, or it might still lead nearer.
-            let open = |candidate: &&Candidate| {
+            let is_open = |candidate: &&Candidate| {
                 matches!(self.states.get(&candidate.contact.node), Some(State::Waiting { .. }))
             };
-            let open = nearest.iter().any(|candidate| open(&candidate));
+            let open = nearest.iter().any(is_open);
             self.paths[path].finished = !open && busy == 0;
             return None;
         };
@@ -135,7 +135,7 @@ impl Query {
         fits: impl Fn(Option<&State>) -> bool,
     ) -> Vec<&'a Candidate> {
         let fitting = candidates.values().filter(|candidate| fits(self.states.get(&candidate.contact.node)));
-        choose(&self.target, self.expected, self.width, fitting, |candidate| &candidate.contact)
+        choose(&self.target, self.expected, self.width, fitting, |candidate| &candidate.contact).0
     }
 
     /// Asks somebody who may know without being near, on one of the paths. `None` if that was asked already.
@@ -206,6 +206,12 @@ impl Query {
         nearest.into_iter().map(|candidate| candidate.contact.clone()).collect()
     }
 
+    /// Whether there is a crowd around the target that is not there by chance.
+    pub fn is_crowded(&self) -> bool {
+        let all = self.union();
+        choose(&self.target, self.expected, limits::DHT_K, all.values(), |candidate| &candidate.contact).1
+    }
+
     /// The size of the network that this lookup reckons with.
     pub const fn expected(&self) -> f64 {
         self.expected
@@ -228,14 +234,15 @@ pub fn reckoned_with(estimate: f64) -> f64 {
     2.0 * estimate.max(1.0)
 }
 
-/// The nearest to a position of these, with the defences of this module. They are given nearest first.
+/// The nearest to a position of these, with the defences of this module, and whether that passed many over. They are given
+/// nearest first.
 fn choose<'a, T>(
     target: &Key,
     expected: f64,
     width: usize,
     candidates: impl Iterator<Item = &'a T>,
     contact: impl Fn(&T) -> &Contact,
-) -> Vec<&'a T> {
+) -> (Vec<&'a T>, bool) {
     let mut chosen: Vec<&T> = Vec::with_capacity(width);
     let mut passed: Vec<&T> = Vec::new();
     let mut groups: HashMap<Group, usize> = HashMap::new();
@@ -261,20 +268,23 @@ fn choose<'a, T>(
         }
         in_level += 1;
         too_near += usize::from(usual < 0.5);
-        of.into_iter().for_each(|group| *groups.entry(group).or_default() += 1);
+        for group in of {
+            *groups.entry(group).or_default() += 1;
+        }
         chosen.push(candidate);
     }
+    let is_crowd = passed.len() >= width / 2;
     let missing = width - chosen.len();
     chosen.extend(passed.into_iter().take(missing));
-    chosen
+    (chosen, is_crowd)
 }
 
-/// The k nodes of these that are nearest to a position, as lookups see it: no crowd around it, and no single network.
+/// The `width` nodes of these that are nearest to a position, as lookups see it: no crowd around it, and no single network.
 /// `expected` is the size of the network that is reckoned with.
-pub fn select<'a>(target: &Key, expected: f64, contacts: &'a [Contact]) -> Vec<&'a Contact> {
+pub fn select<'a>(target: &Key, expected: f64, width: usize, contacts: &'a [Contact]) -> Vec<&'a Contact> {
     let mut sorted: Vec<&Contact> = contacts.iter().collect();
     sorted.sort_by_cached_key(|contact| target.distance(contact.node.key()));
-    choose(target, expected, limits::DHT_K, sorted.into_iter(), |contact| contact)
+    choose(target, expected, width, sorted.into_iter(), |contact| contact).0
 }
 
 impl Path {
@@ -365,7 +375,7 @@ mod tests {
     #[test]
     fn dead_nodes_are_passed_over() {
         let all: Vec<Contact> = (0..500).map(contact).collect();
-        let is_dead = |one: &Contact| one.node.as_bytes()[3] % 3 == 0;
+        let is_dead = |one: &Contact| one.node.as_bytes()[3].is_multiple_of(3);
         let target = Key::of(b"somewhere else");
         let mut query = Query::new(target, 500.0, all[..9].to_vec(), limits::DHT_PATHS, limits::DHT_K);
         run(&mut query, &all, is_dead);
@@ -384,7 +394,9 @@ mod tests {
         // Every honest node knows them all.
         let all = [honest.clone(), hostile.clone()].concat();
         for path in &mut query.paths {
-            all.iter().for_each(|one| path.add(&target, one.clone(), 1));
+            for one in &all {
+                path.add(&target, one.clone(), 1);
+            }
         }
         let asked = run(&mut query, &all, |_| false);
         let places = query.closest().iter().filter(|one| hostile.contains(one)).count();
@@ -411,7 +423,9 @@ mod tests {
         let target = Key::of(b"y");
         let mut path = Path::default();
         let far: Vec<Contact> = (0..100).map(contact).collect();
-        far.iter().for_each(|one| path.add(&target, one.clone(), 1));
+        for one in &far {
+            path.add(&target, one.clone(), 1);
+        }
         for number in 1000..200_000 {
             let one = contact(number);
             if target.shared_bits(one.node.key()) >= 4 {

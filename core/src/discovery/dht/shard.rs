@@ -12,6 +12,7 @@ use std::str::FromStr;
 use super::contact::{Contact, Group};
 use super::key::{Key, Node};
 use crate::base::error::{Error, Result};
+use crate::base::ids::FileHash;
 use crate::base::limits;
 use crate::base::random::Jitter;
 use crate::base::time::Time;
@@ -77,7 +78,7 @@ impl Shard {
 /// Hex digits for whole digits (`0a`), bits in front of a slash for other lengths (`a8/5`), `first-last` for ranges.
 impl fmt::Display for Shard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hex = |key: &Key| key.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let hex = |key: &Key| FileHash::from_bytes(*key.as_bytes()).to_string();
         match self {
             Self::Prefix { bits, length } if length % 4 == 0 => f.write_str(&hex(bits)[..usize::from(*length) / 4]),
             Self::Prefix { bits, length } => {

@@ -8,7 +8,7 @@ mod search;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -52,6 +52,8 @@ pub(super) struct State {
     pub(super) book: Book,
     schedule: Schedule,
     dirty: bool,
+    /// How long a put took lately, on average.
+    put_seconds: f64,
 }
 
 impl Driver {
@@ -74,7 +76,7 @@ impl Driver {
             node,
             own,
             backend,
-            state: Mutex::new(State { book, schedule: Schedule::default(), dirty: false }),
+            state: Mutex::new(State { book, schedule: Schedule::default(), dirty: false, put_seconds: 0.0 }),
             changed: Notify::new(),
             unconfirmed: watch::channel(0).0,
             searches: Arc::new(Semaphore::new(limits::MAX_GUN_SEARCHES)),
@@ -209,7 +211,9 @@ impl Driver {
                     goodbye = Some(Instant::now() + limits::GUN_STOP_TIMEOUT);
                     self.lock().schedule.leave_all(Instant::now());
                 }
-                Some((job, written)) = running.next(), if !running.is_empty() => self.finished(&job, written),
+                Some((job, written, took)) = running.next(), if !running.is_empty() => {
+                    self.finished(&job, &written, took);
+                }
                 changed = addresses.changed(), if addresses_open => {
                     addresses_open = changed.is_ok();
                     self.lock().schedule.all(Instant::now(), true);
@@ -231,41 +235,44 @@ impl Driver {
         }
     }
 
-    fn finished(&self, job: &Job, written: Result<()>) {
-        if let Err(error) = &written {
+    fn finished(&self, job: &Job, written: &Result<()>, took: Duration) {
+        if let Err(error) = written {
             tracing::debug!(?job, error = %error.full_message(), "not written to Gun");
         }
         let config = &self.config;
         let mut state = self.lock();
-        // A hundred a second at most, but well before they expire.
-        let often = limits::GUN_PUT_TIMEOUT.min(config.announce_interval);
-        let paced = std::time::Duration::from_millis(10) * state.schedule.len() as u32;
-        let pause = config.announce_interval.max(paced).min(config.announce_ttl / 3).max(often);
+        // A hundred a second at most, and a quarter of what the relays can take, so that renewals do not crowd out what
+        // is new; but well before they expire.
+        state.put_seconds += (took.as_secs_f64() - state.put_seconds) / 16.0;
+        let each = (4.0 * state.put_seconds / limits::GUN_ANNOUNCING as f64).max(0.01);
+        let paced = Duration::from_secs_f64(each * state.schedule.len() as f64);
+        let pause = config.announce_interval.max(paced).min(config.announce_ttl / 3);
         state.schedule.finished(job, written.is_ok(), Instant::now(), pause);
         drop(state);
         self.tell();
     }
 
     /// Writes one thing.
-    async fn publish(self: Arc<Self>, job: Job, leaving: bool) -> (Job, Result<()>) {
+    async fn publish(self: Arc<Self>, job: Job, leaving: bool) -> (Job, Result<()>, Duration) {
+        let begun = Instant::now();
         let written = match &job {
             Job::Peer(hash) => self.publish_peer(hash, leaving).await,
             Job::Map(id) => self.publish_mapping(id, leaving).await,
         };
-        (job, written)
+        (job, written, begun.elapsed())
     }
 
     async fn publish_peer(&self, hash: &FileHash, leaving: bool) -> Result<()> {
         let (path, now_ms) = (self.path(hash), self.now_ms());
-        let ttl = if leaving { std::time::Duration::ZERO } else { self.config.announce_ttl };
+        let ttl = if leaving { Duration::ZERO } else { self.config.announce_ttl };
         let announced = self.own.announce(*hash, now_ms, ttl)?;
         let ttl_ms = ttl.as_millis() as u64;
-        let fields = record::announcement(self.own.peer(), &self.own.addresses(), &announced, now_ms, ttl_ms);
+        let fields = record::announcement(&self.own.addresses(), &announced, now_ms, ttl_ms);
         self.lock().schedule.written(hash, fields.clone());
-        self.backend.put(&path, Entry::Record(fields), limits::GUN_PUT_TIMEOUT).await?;
+        self.backend.put(&path, Entry::Record(fields), limits::GUN_ANNOUNCE_TIMEOUT).await?;
         if leaving {
             let null = Cell { value: Value::Null, state: 0.0 };
-            self.backend.put(&path, Entry::Value(null), limits::GUN_PUT_TIMEOUT).await?;
+            self.backend.put(&path, Entry::Value(null), limits::GUN_ANNOUNCE_TIMEOUT).await?;
         }
         Ok(())
     }
@@ -273,13 +280,13 @@ impl Driver {
     async fn publish_mapping(&self, id: &str, leaving: bool) -> Result<()> {
         let Some(hash) = self.lock().schedule.mapped(id) else { return Ok(()) };
         let now_ms = self.now_ms();
-        let ttl = if leaving { std::time::Duration::ZERO } else { self.config.announce_ttl };
+        let ttl = if leaving { Duration::ZERO } else { self.config.announce_ttl };
         let announced = self.own.announce(record::mapping_key(id, &hash), now_ms, ttl)?;
         let mut fields: Record = record::mapping(self.own.peer(), &hash, &announced, now_ms);
         if leaving {
             fields.remove("hash");
         }
-        self.backend.put(&self.map_path(id), Entry::Record(fields), limits::GUN_PUT_TIMEOUT).await
+        self.backend.put(&self.map_path(id), Entry::Record(fields), limits::GUN_ANNOUNCE_TIMEOUT).await
     }
 
     /// Forgets what has expired, and writes the file when something has changed.

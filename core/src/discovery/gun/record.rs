@@ -3,7 +3,7 @@
 //!
 //! | path | fields |
 //! |------|--------|
-//! | `dig-peers/<hash>/<node>` | `ip`, `port`, `address`, `timestamp`, `ttl`, `ver`, `available`, `proto`, `addrs` (JSON list): what older peers read; `peer`, `announcement`: the [signed announcement](crate::wire::announcement) in base64 |
+//! | `dig-peers/<hash>/<node>` | `ip`, `port`, `address`, `timestamp`, `ttl`, `ver`, `available`, `addrs` (JSON list): what older peers read; `announcement`: the [signed announcement](crate::wire::announcement) in base64 |
 //! | `dig-content-maps/<content id>` | `hash`, `timestamp`: what older peers read; and one field per peer that vouches, `<peer>` = `<hash>:<signed announcement in base64>` |
 //!
 //! Anybody can write anything anywhere. So only what is signed counts as said by a peer; the node of a peer bears its id,
@@ -57,21 +57,16 @@ pub fn mapping_key(id: &str, hash: &FileHash) -> FileHash {
     FileHash::from_bytes(digest.chain_update(id.as_bytes()).finalize().into())
 }
 
-/// The fields of an announcement.
-pub fn announcement(peer: &PeerId, addresses: &[String], announced: &[u8], timestamp_ms: u64, ttl_ms: u64) -> Record {
+/// The fields of an announcement: nine, which is what a stock relay answers in one message.
+pub fn announcement(addresses: &[String], announced: &[u8], timestamp_ms: u64, ttl_ms: u64) -> Record {
     let first = addresses.iter().filter(|address| !address.contains("p2p-circuit")).find_map(|one| host_and_port(one));
-    let carries = |transport: &str| addresses.iter().any(|address| address.contains(transport));
-    let proto = [("tcp", carries("/tcp/")), ("quic", carries("/quic"))];
-    let proto: Vec<&str> = proto.iter().filter(|(_, there)| *there).map(|(name, _)| *name).collect();
     let list = serde_json::Value::from(addresses.to_vec()).to_string();
     let mut fields: Vec<(&str, Value)> = vec![
         ("timestamp", (timestamp_ms as f64).into()),
         ("ttl", (ttl_ms as f64).into()),
         ("ver", "1.0".into()),
         ("available", (ttl_ms > 0).into()),
-        ("proto", proto.join(",").into()),
         ("addrs", list.into()),
-        ("peer", peer.as_str().into()),
         ("announcement", BASE64.encode(announced).into()),
     ];
     if let Some((host, port)) = first {
@@ -148,7 +143,7 @@ mod tests {
     fn what_is_written_is_read_and_old_readers_find_their_fields() {
         let addresses = ["/ip4/192.0.2.7/tcp/9000".to_owned(), "/ip6/2001:db8::1/udp/9000/quic-v1".to_owned()];
         let peer = PeerId::from_text("12D3KooWTest");
-        let record = announcement(&peer, &addresses, b"signed", 1_800_000_000_000, 3_600_000);
+        let record = announcement(&addresses, b"signed", 1_800_000_000_000, 3_600_000);
         assert_eq!(read("12D3KooWTest", &record), Claim::Signed(b"signed".to_vec()));
         for (key, value) in [
             ("ip", Value::from("192.0.2.7")),
@@ -156,7 +151,6 @@ mod tests {
             ("port", 9000.0.into()),
             ("available", true.into()),
             ("ver", "1.0".into()),
-            ("proto", "tcp,quic".into()),
             ("timestamp", 1_800_000_000_000.0.into()),
         ] {
             assert_eq!(record[key].value, value, "{key}");

@@ -164,22 +164,22 @@ pub(super) async fn accept(tcp: TcpStream, path: &str) -> Result<Socket> {
     shaken.map_err(|cause| Error::with_source(ErrorKind::Protocol, "handshake of a Gun peer", cause))
 }
 
-/// The sending end of a socket. Its queue is bounded in bytes.
+/// The sending end of a socket. Its queue is bounded in frames and in bytes.
 #[derive(Clone)]
 pub(super) struct Outgoing {
-    sender: mpsc::UnboundedSender<String>,
+    sender: mpsc::Sender<String>,
     queued: Arc<AtomicUsize>,
 }
 
 /// What of a socket is still to be sent.
 pub(super) struct Queue {
-    receiver: mpsc::UnboundedReceiver<String>,
+    receiver: mpsc::Receiver<String>,
     queued: Arc<AtomicUsize>,
 }
 
 /// A queue for one socket.
 pub(super) fn queue() -> (Outgoing, Queue) {
-    let (sender, receiver) = mpsc::unbounded_channel();
+    let (sender, receiver) = mpsc::channel(limits::GUN_SEND_QUEUE);
     let queued = Arc::new(AtomicUsize::new(0));
     (Outgoing { sender, queued: queued.clone() }, Queue { receiver, queued })
 }
@@ -189,7 +189,7 @@ impl Outgoing {
     pub(super) fn send(&self, frame: String) -> bool {
         let length = frame.len();
         let queued = self.queued.fetch_add(length, Ordering::Relaxed) + length;
-        queued <= limits::MAX_GUN_SEND_BYTES && self.sender.send(frame).is_ok()
+        queued <= limits::MAX_GUN_SEND_BYTES && self.sender.try_send(frame).is_ok()
     }
 }
 

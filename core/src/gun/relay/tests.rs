@@ -15,7 +15,7 @@ fn relay(bytes: usize) -> Relay {
     let mut relay = Relay::new(bytes, 1);
     relay.handle_timeout(at(0));
     (1..=3).for_each(|peer| assert!(relay.connected(peer)));
-    relay.receive(at(0), 3, r#"{"#.to_owned().as_str());
+    relay.receive(at(0), 3, "{");
     relay.receive(at(0), 3, "{\"#\":\"hi\",\"dam\":\"?\",\"pid\":\"third\"}");
     sent(&mut relay);
     relay

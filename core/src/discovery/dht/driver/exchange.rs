@@ -52,13 +52,13 @@ pub async fn ask(shared: &Shared, request: u64, to: &Contact, message: &Message)
         let near = scope(stream.link());
         // The answer is whole; whether the end of the stream arrives does not matter.
         let _ = stream.close().await;
-        Ok::<_, Error>((answer.unwrap_or(None), near))
+        Ok::<_, Error>((answer, near))
     };
     let outcome = timeout(limits::DHT_REQUEST, asking).await;
     match outcome {
         Ok(Ok((Some(mut answer), near))) => {
             records::verify_answer(&mut answer, &message.key);
-            shared.change(|state, now| state.machine.response(now, request, answer, near));
+            shared.change(|state, now| state.machine.response(now, request, &answer, near));
         }
         other => {
             if let Ok(Err(error)) = other {
@@ -105,10 +105,10 @@ pub async fn write(stream: &mut Stream, message: &Message) -> Result<()> {
     stream.flush().await.map_err(failed)
 }
 
-/// Reads a message; `None` at the end of the stream. The inner `None` is a message that cannot be read.
-#[expect(clippy::option_option, reason = "the end of the stream is no message")]
-pub async fn read(stream: &mut Stream) -> Result<Option<Option<Message>>> {
+/// Reads a message; `None` at the end of the stream. `Protocol` for what is none.
+pub async fn read(stream: &mut Stream) -> Result<Option<Message>> {
     let failed = |cause| Error::io("read from a node of the DHT", cause);
+    let bad = |cause| Error::with_source(ErrorKind::Protocol, "a message of the DHT", cause);
     let mut header = Vec::with_capacity(3);
     let length = loop {
         let mut byte = [0];
@@ -116,13 +116,12 @@ pub async fn read(stream: &mut Stream) -> Result<Option<Option<Message>>> {
             return Ok(None);
         }
         header.push(byte[0]);
-        let length = frame_length(&header)
-            .map_err(|cause| Error::with_source(ErrorKind::Protocol, "a message of the DHT", cause))?;
+        let length = frame_length(&header).map_err(bad)?;
         if let Some((_, length)) = length {
             break length;
         }
     };
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.map_err(failed)?;
-    Ok(Some(Message::decode(&body).ok()))
+    Message::decode(&body).map(Some).map_err(bad)
 }

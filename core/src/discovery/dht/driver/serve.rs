@@ -53,7 +53,7 @@ impl Drop for Place {
 pub async fn serve(shared: Arc<Shared>, mut stream: Stream, place: Place) {
     let Some(from) = Node::from_peer(&place.peer) else { return };
     let near = exchange::scope(stream.link());
-    while let Ok(Ok(Some(Some(request)))) = timeout(limits::DHT_INBOUND_IDLE, exchange::read(&mut stream)).await {
+    while let Ok(Ok(Some(request))) = timeout(limits::DHT_INBOUND_IDLE, exchange::read(&mut stream)).await {
         let Some(answer) = answer(&shared, &from, near, request) else { continue };
         match timeout(limits::DHT_REQUEST, exchange::write(&mut stream, &answer)).await {
             Ok(Ok(())) => {}

@@ -65,7 +65,7 @@ impl Machine {
     /// is told of.
     pub(super) fn nearest(&self, target: &Key) -> Vec<Contact> {
         let pool = self.routing.closest(target, 4 * limits::DHT_K);
-        query::select(target, query::reckoned_with(self.size()), &pool).into_iter().cloned().collect()
+        query::select(target, query::reckoned_with(self.size()), limits::DHT_K, &pool).into_iter().cloned().collect()
     }
 
     pub(super) fn start(&mut self, now: Time, key: Vec<u8>, purpose: Purpose) -> u64 {
@@ -184,7 +184,7 @@ impl Machine {
         key
     }
 
-    pub(super) fn answered(&mut self, now: Time, id: u64, from: &Contact, hops: u32, answer: Message, scope: Scope) {
+    pub(super) fn answered(&mut self, now: Time, id: u64, from: &Contact, hops: u32, answer: &Message, scope: Scope) {
         let Some(lookup) = self.lookups.get_mut(&id) else { return };
         let near = |peer: &Peer| peer.contact.within(scope);
         let closer: Vec<Contact> = answer.closer.iter().map(near).collect();
@@ -248,7 +248,10 @@ impl Machine {
             // Whoever knows fewer than k nodes knows them all.
             let farthest = nearest.get(limits::DHT_K - 1);
             let radius_bits = farthest.map_or(0, |farthest| center.shared_bits(farthest.node.key()) + 1);
-            let surroundings = Surroundings { nodes: nearest, radius_bits, expected: lookup.query.expected() };
+            // Those of a crowd keep nothing, so others must keep it as well.
+            let replicas = if lookup.query.is_crowded() { 2 * limits::DHT_K } else { limits::DHT_K };
+            let expected = lookup.query.expected();
+            let surroundings = Surroundings { nodes: nearest, radius_bits, expected, replicas };
             let hosts = self.hosts.of(&center);
             // Only nodes of our kind say that they host shards.
             let is_ours =

@@ -71,6 +71,12 @@ impl Place {
         #[cfg(unix)]
         socket.set_reuse_port(true)?;
         socket.set_nonblocking(true)?;
+        // With one group and port on all interfaces, some kernels hand a packet to the socket of another one.
+        #[cfg(target_os = "linux")]
+        if let Err(error) = socket.bind_device(Some(self.interface.as_bytes())) {
+            // Before Linux 5.7 this takes privileges; then the memberships below have to do.
+            tracing::debug!(interface = self.interface, %error, "multicast DNS socket not bound to its interface");
+        }
         match self.family {
             Family::V4(address) => {
                 // A socket should hear its own interface only, not every group anybody on the machine has joined.

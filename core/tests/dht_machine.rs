@@ -1,0 +1,144 @@
+//! One node of the distributed hash table against floods: of nodes, records, shard hosts, answers and requests. Its tables
+//! keep their bounds, true records stay, and it asks nobody where it must not. Not here: whole networks
+//! (`dht_simulation`).
+
+use std::time::Duration;
+
+use dig_nat_core::base::ids::FileHash;
+use dig_nat_core::base::limits;
+use dig_nat_core::base::random::Jitter;
+use dig_nat_core::base::time::Time;
+use dig_nat_core::discovery::dht::contact::{Contact, is_within};
+use dig_nat_core::discovery::dht::key::{Node, provider_key};
+use dig_nat_core::discovery::dht::machine::{Machine, Output, Setup};
+use dig_nat_core::discovery::dht::message::{Kind, Message, Peer};
+use dig_nat_core::discovery::dht::shard::Shards;
+use dig_nat_core::nat::policy::Scope;
+
+const RECORDS: usize = 1000;
+
+fn node(number: u32) -> Node {
+    Node::from_bytes(&number.to_be_bytes()).expect("an id")
+}
+
+fn at(number: u32, ip: [u8; 4]) -> Contact {
+    Contact::new(node(number), [[&[4][..], &ip, &[6, 0x23, 0x28]].concat()])
+}
+
+/// Each in a network of its own.
+fn apart(number: u32) -> Contact {
+    let [_, b, c, _] = (number << 8).to_be_bytes();
+    at(number, [20 + (number >> 16) as u8, b, c, 1])
+}
+
+fn machine() -> Machine {
+    Machine::new(Setup {
+        node: node(0),
+        epoch_ms: 1_800_000_000_000,
+        capacity: RECORDS,
+        shards: Shards::default(),
+        paths: limits::DHT_PATHS,
+        seed: 3,
+    })
+}
+
+fn drain(machine: &mut Machine) -> Vec<(u64, Contact, Message)> {
+    let mut sent = Vec::new();
+    while let Some(output) = machine.poll() {
+        if let Output::Send { request, to, message } = output {
+            sent.push((request, to, message));
+        }
+    }
+    sent
+}
+
+#[test]
+fn floods_of_nodes_records_and_requests_stay_within_bounds() {
+    let mut machine = machine();
+    let key = provider_key(&FileHash::of(b"content"));
+    for number in 1..6000 {
+        let (now, peer) = (Time::from_micros(u64::from(number) * 1000), apart(number));
+        machine.heard(now, &peer);
+        let records = provider_key(&FileHash::of(&(number / 3).to_be_bytes()));
+        machine.provided(now, &peer.node, Scope::Internet, &records, &peer.clone().into());
+        machine.provided(now, &peer.node, Scope::Internet, &key, &peer.clone().into());
+        // Somebody else's record without a signature.
+        assert!(!machine.provided(now, &peer.node, Scope::Internet, &key, &apart(number + 1).into()));
+        let mut greeting = Message::new(Kind::GetProviders, key.clone());
+        greeting.shards = Some(vec![1, 0x80]);
+        let answer = machine.request(now, &peer.node, Scope::Internet, &greeting).expect("answered");
+        assert!(answer.encode().len() <= limits::DHT_FRAME_BYTES && answer.providers.len() <= limits::DHT_K);
+        drain(&mut machine);
+    }
+    let [nodes, records, hosts, lookups, requests, outputs] = machine.sizes();
+    assert!(nodes <= 20 * limits::DHT_K, "{nodes} nodes");
+    assert!(records <= RECORDS && records > RECORDS / 2, "{records} records");
+    assert!(hosts <= nodes, "{hosts} hosts: only members of the table are noted by their requests");
+    assert!(lookups <= limits::DHT_LOOKUPS && requests <= limits::DHT_OUTBOUND && outputs == 0);
+}
+
+#[test]
+fn one_network_and_one_provider_get_their_share_only() {
+    let mut machine = machine();
+    for number in 1..5000 {
+        let peer = at(number, [9, 9, 9, number as u8]);
+        machine.heard(Time::ZERO, &peer);
+        let key = provider_key(&FileHash::of(&number.to_be_bytes()));
+        machine.provided(Time::ZERO, &node(1), Scope::Internet, &key, &at(1, [9, 9, 9, 1]).into());
+    }
+    assert_eq!(machine.known(), limits::DHT_GROUP_PER_TABLE);
+    assert_eq!(machine.records(), RECORDS / limits::DHT_STORE_SHARE);
+}
+
+#[test]
+fn answers_lead_to_no_address_at_home_and_to_no_endless_lookup() {
+    let mut machine = machine();
+    let mut jitter = Jitter::from_seed(5);
+    machine.heard(Time::ZERO, &apart(1));
+    machine.search(Time::ZERO, &FileHash::of(b"content")).expect("room");
+    let (mut now, mut asked, mut waiting) = (Time::ZERO, 0, drain(&mut machine));
+    while let Some((request, to, message)) = waiting.pop() {
+        asked += 1;
+        assert!(asked < 10_000, "it does not end");
+        assert!(to.addresses.iter().all(|address| is_within(address, Scope::Internet)), "{to:?}");
+        // Each answer names others, near the target and far from it, at home and elsewhere; and far too many.
+        let mut answer = Message::new(message.kind, message.key.clone());
+        for _ in 0..limits::DHT_PEERS_PER_MESSAGE {
+            let number = jitter.below(1 << 22) as u32;
+            let ip = [[127, 0, 0, 1], [192, 168, 1, 1], [169, 254, 169, 254]][jitter.below(3)];
+            let peer = if jitter.below(2) == 0 { at(number, ip) } else { apart(number) };
+            answer.closer.push(Peer { shards: Some(vec![1, 0]), ..peer.clone().into() });
+            answer.providers.push(peer.into());
+        }
+        now = now + Duration::from_millis(20);
+        machine.response(now, request, &answer, Scope::Internet);
+        machine.handle_timeout(now);
+        waiting.extend(drain(&mut machine));
+        let [nodes, _, hosts, lookups, requests, _] = machine.sizes();
+        assert!(nodes <= 20 * limits::DHT_K && hosts <= limits::DHT_SHARD_HOSTS);
+        assert!(lookups <= limits::DHT_LOOKUPS && requests <= limits::DHT_OUTBOUND);
+    }
+    assert!(asked > 20, "{asked}");
+    let [.., lookups, requests, outputs] = machine.sizes();
+    assert_eq!((lookups, requests, outputs), (0, 0, 0));
+}
+
+#[test]
+fn silence_ends_lookups_and_empties_the_table() {
+    let mut machine = machine();
+    for number in 1..200 {
+        machine.heard(Time::ZERO, &apart(number));
+    }
+    let lookup = machine.search(Time::ZERO, &FileHash::of(b"content")).expect("room");
+    let (mut lost, mut done, mut now) = (false, false, Time::ZERO);
+    while !lost {
+        while let Some(output) = machine.poll() {
+            lost |= output == Output::Lost;
+            done |= matches!(output, Output::Done { lookup: ended, summary } if ended == lookup && summary.found == 0);
+        }
+        now = machine.next_timeout().expect("there is always something planned").max(now + Duration::from_millis(1));
+        assert!(now.since(Time::ZERO) < limits::DHT_REFRESH * 50, "{} are still known", machine.known());
+        machine.handle_timeout(now);
+    }
+    assert!(done && machine.known() == 0);
+}
