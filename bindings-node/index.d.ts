@@ -5,6 +5,7 @@
 import { EventEmitter } from 'events';
 
 import { CONNECTION_TYPE } from './types/constants';
+import { PeerDiscoveryManager } from './types/discovery';
 import { NatProfile } from './types/nat';
 import { NodeOptions } from './types/node';
 import { ConnectOptions, Diagnosis, PeerToReach, Traversal } from './types/reach';
@@ -409,6 +410,8 @@ export declare class FileClient extends EngineEmitter {
   /** Remembers a peer for one content, or for all. */
   addPeer(peer: PeerRef, id?: string): void;
   setEnableContinuousDiscovery(enabled: boolean): void;
+  /** All of discovery on this client's port; starting and stopping it is starting and stopping the client. */
+  getDiscoveryManager(): PeerDiscoveryManager;
   /** Ids for `cancelDownload`. */
   getActiveDownloads(): string[];
   /** False when there is no such download. */

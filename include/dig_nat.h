@@ -320,8 +320,8 @@ typedef struct DigNatNodeOptions {
      */
     DigNatSwitch is_shard_host;
     /**
-     * Beginnings of hashes (hex digits) whose peers this node remembers for others; ranges as "00-3f". Default NULL: on
-     * a shard host random ones, elsewhere none.
+     * Parts of the hash table that this node keeps for others: beginnings of positions in it (hex digits), or ranges as
+     * "00-3f". Default NULL: on a shard host random ones, elsewhere none.
      */
     const char *const *shard_prefixes;
     /**

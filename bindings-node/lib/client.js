@@ -1,7 +1,7 @@
 'use strict';
 // FileClient: finds peers and downloads files.
 
-const { NodeObject, hide } = require('./emitter');
+const { NodeObject, bare, hide } = require('./emitter');
 const { call, invalid, sync } = require('./errors');
 const native = require('./native');
 const { gunInstance, nodeJson } = require('./network-options');
@@ -103,6 +103,11 @@ class FileClient extends NodeObject {
     this._native.setContinuousDiscovery(Boolean(enabled));
   }
 
+  /** All of discovery on this client's port; starting and stopping it is starting and stopping the client. */
+  getDiscoveryManager() {
+    return discoveryOf(this);
+  }
+
   /** Ids of running downloads, for `cancelDownload`. */
   getActiveDownloads() {
     return [...this._downloads.keys()];
@@ -114,6 +119,26 @@ class FileClient extends NodeObject {
     if (task) task.cancel();
     return task !== undefined;
   }
+}
+
+/** Made once: listeners are kept on it. */
+function discoveryOf(client) {
+  const target = bare(client);
+  if (!target._discovery) {
+    // Required here, because that module needs this one.
+    const { PeerDiscoveryManager } = require('./discoverer');
+    const { PART } = require('./discovery');
+    const owner = {
+      _native: target._native.discovery(),
+      _gun: target._gun,
+      _wanted: new Map(),
+      _left: new Map(),
+      start: () => target.start(),
+      stop: () => target.stop(),
+    };
+    hide(target, '_discovery', new PeerDiscoveryManager({ [PART]: owner }));
+  }
+  return target._discovery;
 }
 
 async function download(client, key, shape, options, extra, host = 'any') {

@@ -12,10 +12,13 @@ const { findJson, isHash, isObject, isPeerId, text, toJson, toPeer } = require('
 // Keys that an object searches for again when it is started again, and peers that a program had left out.
 const MOST_KEPT = 1000;
 
+// As long as a search for peers.
+const DEFAULT_TIMEOUT = 5000;
+
 const SWITCHES = ['dhtEnabled', 'pexEnabled', 'localEnabled', 'gunEnabled'];
 
-/** Marks the constructor call that makes one way of a manager which exists. */
-const PART = Symbol('a part of a manager');
+/** Marks the constructor call that makes a part of an object which exists: one way of a manager, or the manager of a client. */
+const PART = Symbol('a part of another object');
 
 /** Options in which one way is on and the others off, whatever else they say. */
 function only(way, options) {
@@ -93,6 +96,22 @@ class Discovery extends EngineObject {
     return this._native.contentForHash(text('hash', hash)) ?? undefined;
   }
 
+  /** The hash behind a readable id, from whoever says it first, as `(id, timeout)` or `(id, {timeout})`. */
+  async findHashByContentId(contentId, options) {
+    const id = text('contentId', contentId);
+    const timeout = (isObject(options) ? options.timeout : options) ?? DEFAULT_TIMEOUT;
+    if (!Number.isInteger(timeout) || timeout < 1) throw invalid('timeout', `${String(timeout)} is no time in ms`);
+    const known = this.getHashForContent(id);
+    if (known !== undefined) return known;
+    await this.start();
+    return (await call(() => this._native.findHash(id, timeout))) ?? undefined;
+  }
+
+  /** The parts of the hash table that it keeps for others as a shard host; none elsewhere and before the start. */
+  getShardPrefixes() {
+    return this._native.shardPrefixes();
+  }
+
   /** Finds are told with the content as second value, and under the name that later versions of the original used. */
   _tell(type, event) {
     if (type !== 'peer:discovered') return super._tell(type, event);
@@ -164,9 +183,9 @@ function withKey(peer, key) {
   return key === undefined ? peer : { ...peer, infoHash: key, infoHashes: [key] };
 }
 
-/** A part of a manager tells what it found itself; an object of its own has only the one way. */
+/** A part for one way tells what it found itself; an object of its own has only the one way. */
 function isOf(object, peer) {
-  return object._owner === undefined || peer.source === object._way;
+  return object._owner === undefined || object._way === undefined || peer.source === object._way;
 }
 
 /** The peers known now. */
@@ -178,7 +197,7 @@ function known(object, options) {
 function remember(object, peer, id) {
   const key = id === undefined || id === null ? undefined : text('infoHash', id);
   sync(() => object._native.addPeer(peer, key));
-  object._left.delete(leftName(peer, key));
+  letIn(object, peer, key);
 }
 
 /** From now on the peer is not among those found for the content, or for any. */
@@ -187,6 +206,11 @@ function leaveOut(object, peerId, id) {
   // The oldest gives way.
   if (left.size >= MOST_KEPT) left.delete(left.keys().next().value);
   left.set(leftName(text('peerId', peerId), id ?? undefined), true);
+}
+
+/** Takes that back. */
+function letIn(object, peerId, key) {
+  object._left.delete(leftName(peerId, key));
 }
 
 function isLeftOut(object, peerId, key) {
@@ -203,13 +227,4 @@ function asTarget(name) {
   return isPeerId(name) || name.startsWith('/') || /^.+:\d{1,5}$/.test(name) ? toPeer('peer', name) : undefined;
 }
 
-async function findHash(object, contentId, timeout) {
-  const id = text('contentId', contentId);
-  const known = object.getHashForContent(id);
-  if (known !== undefined) return known;
-  if (!Number.isInteger(timeout) || timeout < 1) throw invalid('timeout', `${String(timeout)} is no time in ms`);
-  await object.start();
-  return (await call(() => object._native.findHash(id, timeout))) ?? undefined;
-}
-
-module.exports = { Discovery, PART, asTarget, findHash, isLeftOut, known, leaveOut, only, remember };
+module.exports = { Discovery, PART, asTarget, isLeftOut, known, leaveOut, letIn, only, remember };

@@ -3,10 +3,10 @@
 // original carry messages of their own, whose peers are kept here. Not here: the exchange.
 
 const { PEER_SOURCES, PexMessageType } = require('./constants');
-const { Discovery, asTarget, isLeftOut, leaveOut, remember } = require('./discovery');
+const { Discovery, asTarget, isLeftOut, leaveOut, letIn, remember } = require('./discovery');
 const { emitSafely } = require('./emitter');
 const { invalid } = require('./errors');
-const { isHash, isObject, text } = require('./options');
+const { isHash, isObject, text, toPeer } = require('./options');
 const { alone, portIsAnnounced } = require('./ways');
 
 /** Peers from messages that are kept, and as many that were removed: the original's default and its largest message. */
@@ -29,8 +29,10 @@ class PexManager extends Discovery {
   addConnection(connection, infoHash) {
     if (!isObject(connection)) throw invalid('connection', 'expected a connection');
     const { peerId, address, remoteAddress, remotePort } = connection;
-    const known = remoteAddress && remotePort ? `${remoteAddress}:${remotePort}` : undefined;
-    this.addPeer(address ?? known ?? peerId, infoHash);
+    // A socket of Node has a function of that name.
+    const named = typeof address === 'string' ? address : undefined;
+    const known = remoteAddress && remotePort ? toPeer('connection', { host: remoteAddress, port: remotePort }) : peerId;
+    this.addPeer(named ?? known, infoHash);
   }
 
   /** Remembers a peer by its address or peer id. Other names only go into messages. */
@@ -39,15 +41,19 @@ class PexManager extends Discovery {
     const key = text('infoHash', infoHash);
     const target = asTarget(name);
     if (target !== undefined) remember(this, target, key);
+    letIn(this, name, key);
     keep(this, { id: name, infoHashes: [key] });
     emitSafely(this, 'peer-added', { id: name, infoHash: key }, key);
   }
 
-  /** Forgets a peer for a content; messages of removed peers name it. */
+  /** Forgets a peer for a content; messages of removed peers name those that are left for none. */
   removePeer(peerId, infoHash) {
     const name = text('peerId', peerId);
     leaveOut(this, name, infoHash);
-    drop(this, name);
+    const peer = this._told.get(name);
+    const others = peer && infoHash !== undefined ? keysOf(peer).filter((key) => !sameKey(key, infoHash)) : [];
+    if (others.length > 0) this._told.set(name, { ...peer, infoHash: undefined, infoHashes: others });
+    else drop(this, name);
     emitSafely(this, 'peer-removed', name, infoHash);
   }
 

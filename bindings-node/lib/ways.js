@@ -4,7 +4,7 @@
 
 const { AnnouncePriority, PEER_SOURCES } = require('./constants');
 const { call, quiet } = require('./errors');
-const { Discovery, PART, findHash, leaveOut, only } = require('./discovery');
+const { Discovery, PART, leaveOut, only } = require('./discovery');
 const { isObject, text } = require('./options');
 
 /** Options of a way on its own; those of a part of a manager stay as they are. */
@@ -65,11 +65,6 @@ class GunDiscovery extends Discovery {
 
   async mapContentIdToHash(contentId, hash) {
     this.addContentMapping(contentId, hash);
-  }
-
-  /** The hash behind a content id, from whoever says it first; undefined when nobody does within `timeout` ms. */
-  async findHashByContentId(contentId, timeout = 5000) {
-    return findHash(this, contentId, timeout);
   }
 }
 

@@ -6,6 +6,7 @@ use dig_nat_core::base::options::Unknown;
 use napi_derive::napi;
 
 use crate::callback::{self, EventFunction, ProgressFunction};
+use crate::discovery::NativeDiscovery;
 use crate::task::NativeTask;
 use crate::{error, json};
 
@@ -40,6 +41,12 @@ impl NativeClient {
     #[napi(getter)]
     pub fn port(&self) -> u16 {
         self.inner.port()
+    }
+
+    /// All of discovery on its port.
+    #[napi]
+    pub fn discovery(&self) -> NativeDiscovery {
+        NativeDiscovery::of(self.inner.discovery())
     }
 
     /// A random UUID.

@@ -14,6 +14,13 @@ pub struct NativeDiscovery {
     inner: PeerDiscoveryManager,
 }
 
+impl NativeDiscovery {
+    /// The discovery of a node that does more.
+    pub(crate) fn of(inner: PeerDiscoveryManager) -> Self {
+        Self { inner }
+    }
+}
+
 #[napi]
 impl NativeDiscovery {
     /// From one JSON object with node options.

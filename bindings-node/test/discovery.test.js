@@ -116,7 +116,8 @@ test('single ways are managers with the others switched off', { timeout: 2 * DEA
   assert.equal(discovery.gun, gun);
   await discovery.mapContentIdToHash('y', EMPTY_HASH);
   assert.equal(await discovery.findHashByContentId('y'), EMPTY_HASH);
-  assert.equal(await discovery.findHashByContentId('z'), undefined);
+  assert.equal(await within(discovery.findHashByContentId('z', { timeout: 200 }), 'the question'), undefined);
+  await rejects(discovery.findHashByContentId('z', { timeout: 0 }), 'ERR_INVALID_ARGUMENT');
   discovery.announce(EMPTY_HASH, 'a peer id');
   await within(discovery.announce(EMPTY_HASH, { ttl: 1000 }), 'announcing');
   await within(discovery.addInfoHash(EMPTY_HASH, true), 'a search');
@@ -126,7 +127,7 @@ test('single ways are managers with the others switched off', { timeout: 2 * DEA
   const [peer] = await within(api.findPeers(hashOf('of the host'), 0, { ...LOCAL, ...FIND }), 'the search');
   assert.equal(peer.id, host.peerId);
   dht.removePeer('somebody', EMPTY_HASH);
-  pex.addConnection({ remoteAddress: '127.0.0.1', remotePort: host.port }, EMPTY_HASH);
+  pex.addConnection({ remoteAddress: '127.0.0.1', remotePort: host.port, address() {} }, EMPTY_HASH);
   const connected = await within(pex.findPeers(EMPTY_HASH, { maxPeers: 5, timeout: 300 }), 'the search');
   assert.deepEqual(connected.map(({ port }) => port), [host.port]);
   for (const way of ways) {
@@ -134,6 +135,40 @@ test('single ways are managers with the others switched off', { timeout: 2 * DEA
     await within(way.start(), 'another start');
     assert.ok(way.port > 0);
   }
+});
+
+test('a readable id leads to the hash that its host has', { timeout: DEADLINE }, async (t) => {
+  const { host, hash } = await hostWith(t, api, 10, { ...LOCAL, localEnabled: true });
+  const named = await within(host.addFile(writeFile(tempDir(t), 'named', 'x'), { contentId: 'an id' }), 'adding a file');
+  assert.notEqual(named.hash, hash);
+  assert.deepEqual(host.getShardPrefixes(), []);
+  const seeker = stopAfter(t, new api.LocalDiscovery());
+  assert.equal(await within(seeker.findHashByContentId('an id', { timeout: DEADLINE }), 'the answer'), named.hash);
+});
+
+test('a shard host says which part it keeps', { timeout: DEADLINE }, async (t) => {
+  const options = { isShardHost: true, dhtOptions: { shardPrefixes: ['00', '0a'] }, localEnabled: false };
+  for (const node of [api.createHost(options), api.createDHTClient(options), new api.PeerDiscoveryManager(options)]) {
+    stopAfter(t, node);
+    await within(node.start(), 'the start');
+    assert.deepEqual(node.getShardPrefixes(), ['00', '0a'], node.constructor.name);
+  }
+});
+
+test('a client has its discovery', { timeout: DEADLINE }, async (t) => {
+  const { host, hash } = await hostWith(t, api, 10, { ...LOCAL, localEnabled: true });
+  const client = stopAfter(t, api.createFileClient(LOCAL));
+  const manager = client.getDiscoveryManager();
+  assert.equal(client.getDiscoveryManager(), manager);
+  assert.ok(manager instanceof api.PeerDiscoveryManager && manager.getDHTClient() instanceof api.DHTClient);
+  const found = event(manager, 'peer:discovered');
+  const local = event(manager.getLocalDiscovery(), 'peer:discovered');
+  await manager.addInfoHash(hash);
+  await within(manager.start(), 'the start');
+  assert.ok(client.port > 0 && manager.port === client.port && manager.peerId === client.peerId);
+  assert.deepEqual([(await found).id, (await local).id], [host.peerId, host.peerId]);
+  await within(manager.stop(), 'the stop');
+  assert.equal(client.port, 0);
 });
 
 test('the parts of a manager are it', { timeout: DEADLINE }, async (t) => {
@@ -173,6 +208,9 @@ test('messages of peer exchange go from table to table', { timeout: DEADLINE }, 
   // Only peers with an address can be found; the engine is not made to dial what a message says.
   const search = await within(other.findPeers(EMPTY_HASH, { maxPeers: 5, timeout: 300 }), 'the search');
   assert.deepEqual(search.map(({ id }) => id), ['b']);
+  one.addPeer('b', hashOf('else'));
+  one.removePeer('b', hashOf('else'));
+  assert.deepEqual(one.createPexMessage(REMOVE_PEERS).peers, [], 'it is left for another content');
   one.removePeer('b', EMPTY_HASH);
   other.handlePexMessage(one.createPexMessage(REMOVE_PEERS));
   assert.deepEqual(other.findPeersWithCapabilities(EMPTY_HASH).map(({ id }) => id), [PEER_ID]);

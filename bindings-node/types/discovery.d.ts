@@ -163,6 +163,11 @@ declare class Discovery extends EventEmitter {
   addContentMapping(contentId: string, hash: string): void;
   getHashForContent(contentId: string): string | undefined;
   getContentForHash(hash: string): string | undefined;
+  /** The hash behind a readable id, from whoever says it first; undefined when nobody does in time (5000 ms). Starts the
+   * object. */
+  findHashByContentId(contentId: string, options?: number | { timeout?: number }): Promise<string | undefined>;
+  /** The parts of the hash table that it keeps for others as a shard host; none elsewhere and before the start. */
+  getShardPrefixes(): string[];
   /** `peer-discovered` is the same event. */
   on(event: 'peer:discovered' | 'peer-discovered', listener: (peer: FoundPeer, infoHash: string) => void): this;
   on<E extends keyof DiscoveryEvents>(event: E, listener: (value: DiscoveryEvents[E]) => void): this;
@@ -214,8 +219,6 @@ export declare class GunDiscovery extends Discovery {
   /** Takes an announcement back; whether there was one. */
   unannounce(infoHash: string, peerId?: string): Promise<boolean>;
   mapContentIdToHash(contentId: string, hash: string): Promise<void>;
-  /** The hash behind a readable id, from whoever says it first; undefined when nobody does in time (5000 ms). */
-  findHashByContentId(contentId: string, timeout?: number): Promise<string | undefined>;
 }
 
 /** What peers are like, as they say themselves. */

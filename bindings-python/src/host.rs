@@ -91,6 +91,10 @@ impl FileHost {
         )
     }
 
+    fn shard_prefixes(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        self.0.call(py, api::FileHost::shard_prefixes)
+    }
+
     fn has_file(&self, py: Python<'_>, hash: &str) -> PyResult<bool> {
         let hash: FileHash = convert::parse(hash)?;
         self.0.call(py, |host| host.has_file(&hash))

@@ -13,6 +13,7 @@ mod callback;
 mod client;
 mod connection;
 mod convert;
+mod discovery;
 mod engine;
 mod errors;
 mod functions;
@@ -33,6 +34,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<host::FileHost>()?;
     module.add_class::<client::FileClient>()?;
     module.add_class::<network::NetworkManager>()?;
+    module.add_class::<discovery::PeerDiscoveryManager>()?;
     module.add_class::<connection::Connection>()?;
     module.add_class::<stream::EventStream>()?;
     module.add_class::<traversal::PunchedSocket>()?;

@@ -5,14 +5,14 @@ use std::future::Future;
 use std::sync::Arc;
 
 use dig_nat_core::Result;
-use dig_nat_core::api::{FileClient, FileHost, NetworkManager, ProgressFn, Task};
+use dig_nat_core::api::{FileClient, FileHost, NetworkManager, PeerDiscoveryManager, ProgressFn, Task};
 use pyo3::prelude::*;
 
 use crate::engine::{Engine, Owned};
 use crate::errors;
 use crate::operation::Operation;
 
-/// Starts and stops; core's three node types.
+/// Starts and stops; core's node types.
 pub trait Lifecycle: Clone + Send + Sync + 'static {
     /// See the core type.
     fn start_node(&self) -> impl Future<Output = Result<()>> + Send;
@@ -38,7 +38,7 @@ macro_rules! lifecycle {
     )+ };
 }
 
-lifecycle!(FileHost, FileClient, NetworkManager);
+lifecycle!(FileHost, FileClient, NetworkManager, PeerDiscoveryManager);
 
 /// One node of core in the engine of this process. Dropping it stops the node in the background.
 pub struct Node<T: Lifecycle> {

@@ -47,7 +47,7 @@ impl Scripted {
 }
 
 impl Source for Scripted {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "scripted"
     }
 

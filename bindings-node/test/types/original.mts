@@ -162,6 +162,9 @@ async function singleWays() {
   await dht.start();
   await dht.announce('file-hash', 8080);
   pex.addPeer('10.0.0.1:8080', 'file-hash');
+  const discovery = createFileClient().getDiscoveryManager();
+  const parts = [discovery.getDHTClient(), discovery.getPEXManager(), discovery.getGunDiscovery()];
+  console.log(createHost({ isShardHost: true }).getShardPrefixes(), parts.length);
   return dht.findPeers('file-hash', 100);
 }
 

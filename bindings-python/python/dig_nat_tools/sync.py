@@ -6,14 +6,13 @@ threads. ``on_progress`` is called in the thread that waits, ``file_callback`` o
 
 from __future__ import annotations
 
-import contextlib
-import warnings
 from collections import deque
-from collections.abc import Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, Union
+from typing import TYPE_CHECKING
 
 from . import _native, records
+from ._sync_discovery import PeerDiscoveryManager
+from ._sync_node import EventStream, Node
 from ._sync_traversal import (
     ConnectionRegistry,
     PunchedSocket,
@@ -28,8 +27,6 @@ from ._sync_traversal import (
 from ._callbacks import FileCallback, OnThreads
 from ._encode import encode, milliseconds
 from ._running import OnProgress, as_bytes, check_progress, run_blocking
-from .errors import DigNatError
-from .events import Event, StoppedEvent, event
 from .options import Path
 from .records import (
     Diagnosis,
@@ -67,6 +64,7 @@ __all__ = [
     "FileClient",
     "FileHost",
     "NetworkManager",
+    "PeerDiscoveryManager",
     "PunchedSocket",
     "Signaling",
     "TurnAllocation",
@@ -89,110 +87,7 @@ __all__ = [
     "tcp_simultaneous_open",
 ]
 
-_AnyNode = TypeVar("_AnyNode", bound=Union[_native.FileHost, _native.FileClient, _native.NetworkManager])
-
-
-class EventStream(Iterator[Event]):
-    """The events of one node since the subscription. Ends after :class:`~dig_nat_tools.events.StoppedEvent`."""
-
-    def __init__(self, native: _native.EventStream) -> None:
-        self._native: _native.EventStream | None = native
-        self._unread: deque[dict[str, Any] | None] = deque()
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> Event:
-        result = self.next()
-        if result is None:
-            raise StopIteration
-        return result
-
-    def next(self, timeout: float | None = None) -> Event | None:
-        """The next event, ``None`` at the end. ``DigNatTimeoutError`` after ``timeout`` seconds."""
-        if self._unread:
-            raw = self._unread.popleft()
-        elif self._native is not None:
-            raw = run_blocking(self._native.next(), on_unread=self._unread.append, timeout=timeout)
-        else:
-            raw = None
-        result = None if raw is None else event(raw)
-        if result is None or isinstance(result, StoppedEvent):
-            self._native = None
-        return result
-
-    def close(self) -> None:
-        """Unsubscribes. Leaving the stream to the garbage collector does the same."""
-        self._native = None
-        self._unread.clear()
-
-
-class _Node(Generic[_AnyNode]):
-    """What hosts, clients and managers have in common."""
-
-    def __init__(self, native: _AnyNode) -> None:
-        self._native = native
-
-    def start(self) -> None:
-        """Opens the port and starts discovery. A second call does nothing."""
-        was_running = self._native.is_running()
-        try:
-            run_blocking(self._native.start())
-        except BaseException:
-            # Interrupted half-way, or just when it was done: the caller counts on nothing having been started.
-            if not was_running:
-                with contextlib.suppress(DigNatError):
-                    run_blocking(self._native.stop())
-            raise
-
-    def stop(self) -> None:
-        """Cancels what runs, closes all connections, frees the port. A second call does nothing."""
-        run_blocking(self._native.stop())
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def __del__(self) -> None:
-        native = getattr(self, "_native", None)
-        if native is not None and native.is_running():
-            warnings.warn(f"{type(self).__name__} was not stopped", ResourceWarning, source=self, stacklevel=2)
-
-    @property
-    def port(self) -> int:
-        """The bound port, 0 before the start."""
-        return self._native.port()
-
-    @property
-    def peer_id(self) -> str | None:
-        """The identity on the network, ``None`` before the start."""
-        return self._native.peer_id()
-
-    @property
-    def nat_profile(self) -> NatProfile | None:
-        """What stands between it and the internet, ``None`` before the event ``nat:detected``."""
-        raw = self._native.nat_profile()
-        return None if raw is None else records.nat_profile(raw)
-
-    def add_content_mapping(self, content_id: str, hash: str) -> None:
-        """Gives a hash a readable id."""
-        self._native.add_content_mapping(content_id, hash)
-
-    def hash_for_content(self, content_id: str) -> str | None:
-        """The hash behind a readable id, as far as known here."""
-        return self._native.hash_for_content(content_id)
-
-    def events(self) -> EventStream:
-        """Subscribes to events, from now on."""
-        return EventStream(self._native.subscribe())
-
-
-class FileHost(_Node[_native.FileHost]):
+class FileHost(Node[_native.FileHost]):
     """Shares files with whoever asks."""
 
     def __init__(self, *, file_callback: FileCallback | None = None, **options: Unpack[HostKeywords]) -> None:
@@ -254,6 +149,10 @@ class FileHost(_Node[_native.FileHost]):
         """The readable id of a hash."""
         return self._native.content_for_hash(hash)
 
+    def shard_prefixes(self) -> list[str]:
+        """The parts of the hash table that it keeps for others as a shard host; none elsewhere and before the start."""
+        return self._native.shard_prefixes()
+
     def set_file_callback(self, callback: FileCallback | None) -> None:
         """Serves content that is not a file: asked for keys that no shared file answers, on threads of its own."""
         self._file_callback = callback
@@ -266,7 +165,7 @@ class FileHost(_Node[_native.FileHost]):
             before.close()
 
 
-class FileClient(_Node[_native.FileClient]):
+class FileClient(Node[_native.FileClient]):
     """Finds peers and downloads files."""
 
     def __init__(self, **options: Unpack[ClientKeywords]) -> None:
@@ -380,7 +279,7 @@ class Connection:
         self.close()
 
 
-class NetworkManager(_Node[_native.NetworkManager]):
+class NetworkManager(Node[_native.NetworkManager]):
     """Hosting, downloading and message connections in one object."""
 
     def __init__(self, **options: Unpack[ClientKeywords]) -> None:

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::discovering::PeerDiscoveryManager;
 use super::events::EventStream;
 use super::node::{Node, Role};
 use super::records::{DiscoveredPeer, DownloadResult, ProgressFn, RemoteFile};
@@ -37,6 +38,12 @@ impl FileClient {
     /// Cancels downloads (they can be resumed), closes all connections, frees the port. A second call does nothing.
     pub async fn stop(&self) -> Result<()> {
         self.node.stop().await
+    }
+
+    /// All of discovery on this client's port and with its identity. Starting and stopping it is starting and stopping the
+    /// client.
+    pub fn discovery(&self) -> PeerDiscoveryManager {
+        PeerDiscoveryManager::of(self.node.clone())
     }
 
     /// The bound port, 0 before the start.

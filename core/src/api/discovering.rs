@@ -39,7 +39,12 @@ impl PeerDiscoveryManager {
         Ok(Self { node })
     }
 
-    /// The same from a JSON object of options.
+    /// The discovery of a node that does more: starting and stopping it is starting and stopping that node.
+    pub(super) fn of(node: Node) -> Self {
+        Self { node }
+    }
+
+    /// [`new`](Self::new) from a JSON object of options.
     pub fn from_json(value: &Value, unknown: Unknown) -> Result<Self> {
         Self::new(NodeOptions::from_json(value, unknown)?)
     }

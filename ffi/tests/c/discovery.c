@@ -122,6 +122,13 @@ static int telling(DigNatDiscovery *other)
     only.source = "rumour";
     CHECK(dig_nat_discovery_peers(other, &only, &result, NULL) == DIG_NAT_STATUS_INVALID_ARGUMENT && !result);
     CHECK(dig_nat_discovery_add_content_mapping(other, "another id", HASH, NULL) == DIG_NAT_STATUS_OK);
+    DO(dig_nat_discovery_find_hash(other, "another id", 0, NULL, NULL, &task, &error));
+    CHECK(strcmp(dig_nat_result_hash(result), HASH) == 0);
+    DO(dig_nat_discovery_find_hash(other, "an id of nobody", 200, NULL, NULL, &task, &error));
+    CHECK(strcmp(dig_nat_result_json(result), "null") == 0);
+    dig_nat_result_free(result);
+    CHECK(dig_nat_discovery_shard_prefixes(other, &result, NULL) == DIG_NAT_STATUS_OK && dig_nat_result_count(result) == 0);
+    dig_nat_result_free(result);
     text = dig_nat_discovery_content_for_hash(other, HASH);
     CHECK(text && strcmp(text, "another id") == 0);
     dig_nat_string_free(text);

@@ -83,6 +83,9 @@ static int nulls(void)
     FAILS(INVALID, dig_nat_discovery_withdraw(NULL, NULL, NULL, NULL, NULL, &error));
     FAILS(INVALID, dig_nat_discovery_watch(NULL, NULL, NULL, NULL, &error));
     FAILS(INVALID, dig_nat_discovery_find_peers(NULL, NULL, NULL, NULL, NULL, NULL, &error));
+    FAILS(INVALID, dig_nat_discovery_find_hash(NULL, NULL, 0, NULL, NULL, NULL, &error));
+    FAILS(INVALID, dig_nat_discovery_shard_prefixes(NULL, &result, &error));
+    FAILS(INVALID, dig_nat_host_shard_prefixes(NULL, &result, &error));
     FAILS(INVALID, dig_nat_discovery_peers(NULL, NULL, &result, &error));
     FAILS(INVALID, dig_nat_discovery_peers(NULL, NULL, NULL, &error));
     FAILS(INVALID, dig_nat_discovery_add_peer(NULL, NULL, NULL, &error));
