@@ -56,7 +56,8 @@ async function turnserver(t) {
     await over;
   });
   const deadline = Date.now() + START;
-  while (!(await accepts(port))) {
+  // Its sockets open one after the other.
+  while (!(await accepts(port)) || !(await answers(port))) {
     assert.equal(child.exitCode, null, `turnserver ended:\n${log}`);
     assert.ok(Date.now() < deadline, `turnserver does not answer:\n${log}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
@@ -69,6 +70,24 @@ function accepts(port) {
     const socket = net.connect(port, '127.0.0.1');
     socket.once('connect', () => resolve(true)).once('error', () => resolve(false));
     socket.once('connect', () => socket.destroy());
+  });
+}
+
+/** Whether a STUN request over UDP is answered within a moment. */
+function answers(port) {
+  return new Promise((resolve) => {
+    const socket = dgram.createSocket('udp4');
+    const end = (answered) => {
+      clearTimeout(timer);
+      socket.close();
+      resolve(answered);
+    };
+    const timer = setTimeout(end, 200, false);
+    socket.once('message', () => end(true)).once('error', () => end(false));
+    const request = Buffer.alloc(20, 7);
+    request.writeUInt32BE(0x00010000, 0);
+    request.writeUInt32BE(0x2112a442, 4);
+    socket.connect(port, '127.0.0.1', () => socket.send(request));
   });
 }
 
