@@ -6,7 +6,7 @@ use dig_nat_tests::files;
 use dig_nat_tests::process::{DigNat, Ended};
 use serde_json::Value;
 
-use support::{Host, PROGRAM, READY, SOON, directory, get};
+use support::{Host, PROGRAM, READY, SOON, directory, get_with};
 
 /// A running `dig-nat relay` and its address over TCP, with its peer id.
 fn relay() -> (DigNat, String) {
@@ -35,13 +35,14 @@ fn a_file_through_a_relay() {
     let (source, target) = (directory(), directory());
     let file = source.path().join("relayed.bin");
     let hash = files::random_file(&file, 5 << 20, 21);
-    let mut host = Host::share_with(&[&file], &["--no-local", "--relay", &at]);
+    // In the hash table they would find each other's addresses.
+    let mut host = Host::share_with(&[&file], &["--no-local", "--no-dht", "--relay", &at]);
     let reserved = event(&mut host, "relay:reserved");
     let circuit = reserved["address"].as_str().expect("an address").to_owned();
     assert!(circuit.starts_with(&at) && circuit.contains("/p2p-circuit"), "{circuit}");
 
     let copy = target.path().join("copy.bin");
-    let ended = get(&hash.to_string(), &copy, &[&circuit]).end(SOON);
+    let ended = get_with(&hash.to_string(), &copy, &[&circuit], &["--no-dht"]).end(SOON);
     ended.assert_done();
     assert_eq!(files::sha256(&copy), hash);
     let connected = ended.lines.iter().find(|line| line["type"] == "peer:connected" && line["peer"] == host.peer);

@@ -1,7 +1,7 @@
 //! Runs one download: finds and dials sources, feeds the machine, checks and writes pieces, reports progress.
 //! Not here: what is asked from whom and who is believed ([`download`](crate::transfer::download)).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,6 +93,8 @@ pub(super) struct Run {
     pub(super) last_error: Option<Error>,
     /// Why the length that was claimed cannot be stored.
     pub(super) no_room: Option<Error>,
+    /// Peers that were let go because of it.
+    pub(super) doubted: BTreeSet<PeerId>,
     pub(super) told_candidates: usize,
     /// Streams that ended, not yet told to the machine.
     pub(super) ended: Vec<(SourceId, Option<Error>)>,
@@ -140,6 +142,7 @@ impl Run {
             resumed: 0,
             last_error: None,
             no_room: None,
+            doubted: BTreeSet::new(),
             told_candidates: 0,
             ended: Vec::new(),
             disk_checks: HashMap::new(),
@@ -149,6 +152,7 @@ impl Run {
     async fn drive(&mut self, cancel: &CancellationToken) -> Result<Description> {
         let mut search: Option<mpsc::Receiver<Candidate>> = None;
         let mut told: Option<mpsc::Receiver<Candidate>> = None;
+        let mut may_hear = true;
         let mut continuous = self.engine.continuous.clone();
         let mut switchable = true;
         let mut ticks = tokio::time::interval(Duration::from_secs(1) / limits::PROGRESS_PER_SECOND);
@@ -167,7 +171,10 @@ impl Run {
             }
             self.dial();
             let may_search = self.may_search(*continuous.borrow());
-            told = told.or_else(|| Some(self.engine.exchange.listen(&self.order.key))).filter(|_| may_search);
+            if told.is_none() && may_search && may_hear {
+                told = Some(self.engine.exchange.listen(&self.order.key));
+            }
+            told = told.filter(|_| may_search);
             if !may_search {
                 search = None;
             } else if search.is_none() && !self.candidates.search_is_over() {
@@ -204,8 +211,8 @@ impl Run {
                 },
                 candidate = next_candidate(&mut told) => match candidate {
                     Some(candidate) => self.candidates.add(candidate),
-                    // Peer exchange ends with the node.
-                    None => told = Some(mpsc::channel(1).1),
+                    // Peer exchange has ended, or has no place for another listener.
+                    None => (told, may_hear) = (None, false),
                 },
                 Some(peer) = self.fellows.recv() => {
                     self.candidates.add(Candidate::new(Some(peer), Vec::new(), SourceKind::Pex));

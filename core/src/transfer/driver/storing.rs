@@ -7,7 +7,7 @@ use super::downloading::Run;
 use super::library::Entry;
 use super::order::Outcome;
 use crate::base::error::{Error, ErrorKind, Result};
-use crate::base::ids::ContentKey;
+use crate::base::ids::{ContentKey, PeerId};
 use crate::base::limits;
 use crate::base::priority::Priority;
 use crate::content::description::Description;
@@ -56,9 +56,17 @@ impl Run {
         let claimants: Vec<SourceId> =
             self.sources.iter().filter(|(_, active)| active.claims == Some(length)).map(|(id, _)| *id).collect();
         let others = self.sources.len() > claimants.len() || !self.candidates.is_empty();
-        if !others && (!self.order.discover || self.started.elapsed() >= limits::FIRST_SEARCH) {
+        let alone = !others && (!self.order.discover || self.started.elapsed() >= limits::FIRST_SEARCH);
+        // Searches that never end bring the same peers again and again; when there are only these, nobody else is left.
+        let peers: Vec<PeerId> = claimants
+            .iter()
+            .filter_map(|id| self.sources.get(id)?.link.as_ref().map(|link| link.peer.clone()))
+            .collect();
+        let insists = self.sources.len() == claimants.len() && peers.iter().all(|peer| self.doubted.contains(peer));
+        if alone || (insists && self.started.elapsed() >= limits::FIRST_SEARCH) {
             return Err(error);
         }
+        self.doubted.extend(peers.into_iter().take(limits::MAX_CANDIDATES_PER_DOWNLOAD));
         for source in claimants {
             self.end_source(source);
             self.machine.handle(self.engine.clock.now(), Input::SourceClosed { source });
