@@ -245,7 +245,8 @@ impl World {
                         .handle(self.now, Input::Frame { source, frame: ServerFrame::States { first, states } });
                 }
             }
-            ClientFrame::Hello { .. } => {}
+            // The machine neither greets nor tells of peers.
+            ClientFrame::Hello { .. } | ClientFrame::Peers(_) | ClientFrame::Own(_) => {}
         }
     }
 
