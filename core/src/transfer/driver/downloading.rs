@@ -381,6 +381,16 @@ impl Run {
 
     /// Gives up when there has been nobody to ask for too long, or there is nobody left at all.
     fn check_hope(&mut self, searching: bool) -> Result<()> {
+        // Who claims again what there is no room for is nobody new, however often a search brings it.
+        let claimants = || self.sources.values().filter(|active| active.claims.is_some());
+        let known = |active: &Active| active.link.as_ref().is_some_and(|link| self.doubted.contains(&link.peer));
+        let insists = self.no_room.is_some() && claimants().next().is_some() && claimants().all(known);
+        if insists
+            && self.started.elapsed() >= limits::FIRST_SEARCH
+            && let Some(error) = self.no_room.take()
+        {
+            return Err(error);
+        }
         if self.sources.values().any(|active| active.claims.is_some()) || !self.checks.is_empty() {
             self.last_useful = tokio::time::Instant::now();
             if self.last_block.elapsed() < limits::STARVATION_TIMEOUT || !self.checks.is_empty() {
