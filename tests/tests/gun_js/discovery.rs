@@ -322,7 +322,6 @@ tests! {
     one_of_two_relays_dies_and_forgets: two_relays(false);
     one_of_two_relays_with_axe_dies_and_forgets: two_relays(true);
     a_thousand_announcements_are_all_there: many(false, 1000);
-    a_thousand_announcements_are_all_there_with_axe: many(true, 1000);
     a_restart_without_a_relay_finds_what_was_known: restart_without_a_relay();
     content_ids_both_ways: content_ids(false);
     content_ids_both_ways_with_axe: content_ids(true);
