@@ -209,10 +209,11 @@ impl Run {
                     search = None;
                     self.candidates.end_search();
                 },
-                candidate = next_candidate(&mut told) => match candidate {
-                    Some(candidate) => self.candidates.add(candidate),
+                candidate = next_candidate(&mut told) => if let Some(candidate) = candidate {
+                    self.candidates.add(candidate);
+                } else {
                     // Peer exchange has ended, or has no place for another listener.
-                    None => (told, may_hear) = (None, false),
+                    (told, may_hear) = (None, false);
                 },
                 Some(peer) = self.fellows.recv() => {
                     self.candidates.add(Candidate::new(Some(peer), Vec::new(), SourceKind::Pex));
