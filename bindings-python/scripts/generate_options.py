@@ -35,25 +35,27 @@ TYPES |= {"Vec<u16>": "Sequence[int]", "Vec<TurnServerOption>": "Sequence[TurnSe
 TYPES |= {"BTreeMap<String,Value>": "Mapping[str, object]"}
 TYPES |= dict.fromkeys(["u16", "u32", "u64", "usize"], "int")
 
-SETS = {
-    "HostKeywords": ("FileHost", ["NodeOptions", "HostOptions"]),
-    "ClientKeywords": ("FileClient and NetworkManager", ["NodeOptions", "ClientOptions"]),
-    "DiscoveryKeywords": ("PeerDiscoveryManager", ["NodeOptions"]),
-    "AnnounceKeywords": ("PeerDiscoveryManager.announce", ["AnnounceOptions"]),
-    "KnownPeersKeywords": ("PeerDiscoveryManager.peers", ["KnownPeersOptions"]),
-    "DownloadKeywords": ("download", ["DownloadOptions"]),
-    "DownloadFileKeywords": ("download_file", ["NodeOptions", "ClientOptions", "DownloadOptions"]),
-    "AddFileKeywords": ("add_file and share_file", ["AddFileOptions"]),
-    "FindKeywords": ("find_peers", ["FindOptions"]),
-    "ConnectKeywords": ("connect_to_peer and NetworkManager.diagnose", ["ConnectOptions"]),
-    "WatchKeywords": ("watch_directory", ["WatchOptions"]),
-    "MappingKeywords": ("create_upnp_mapping and delete_upnp_mapping", ["MappingOptions"]),
-    "PunchKeywords": ("punch_udp, punch_tcp and tcp_simultaneous_open", ["PunchOptions"]),
-    "TurnKeywords": ("create_turn_allocation", ["TurnOptions"]),
-    "IceKeywords": ("connect_with_ice", ["IceOptions"]),
-    "RegistryKeywords": ("ConnectionRegistry.open", ["RegistryOptions"]),
-    "SaveConnectionKeywords": ("ConnectionRegistry.save", ["SaveConnectionOptions"]),
-    "NatKeywords": ("detect_nat_type, diagnose and discover_public_ips", ["NatOptions"]),
+# Name: who takes them, which keywords they extend, and the tables of those that are new.
+SETS: dict[str, tuple[str, str | None, list[str]]] = {
+    "NodeKeywords": ("everything that takes part in a network", None, ["NodeOptions"]),
+    "HostKeywords": ("FileHost", "NodeKeywords", ["HostOptions"]),
+    "ClientKeywords": ("FileClient and NetworkManager", "NodeKeywords", ["ClientOptions"]),
+    "DiscoveryKeywords": ("PeerDiscoveryManager", "NodeKeywords", []),
+    "AnnounceKeywords": ("PeerDiscoveryManager.announce", None, ["AnnounceOptions"]),
+    "KnownPeersKeywords": ("PeerDiscoveryManager.peers", None, ["KnownPeersOptions"]),
+    "DownloadKeywords": ("download", None, ["DownloadOptions"]),
+    "DownloadFileKeywords": ("download_file", "ClientKeywords", ["DownloadOptions"]),
+    "AddFileKeywords": ("add_file and share_file", None, ["AddFileOptions"]),
+    "FindKeywords": ("find_peers", None, ["FindOptions"]),
+    "ConnectKeywords": ("connect_to_peer and NetworkManager.diagnose", None, ["ConnectOptions"]),
+    "WatchKeywords": ("watch_directory", None, ["WatchOptions"]),
+    "MappingKeywords": ("create_upnp_mapping and delete_upnp_mapping", None, ["MappingOptions"]),
+    "PunchKeywords": ("punch_udp, punch_tcp and tcp_simultaneous_open", None, ["PunchOptions"]),
+    "TurnKeywords": ("create_turn_allocation", None, ["TurnOptions"]),
+    "IceKeywords": ("connect_with_ice", None, ["IceOptions"]),
+    "RegistryKeywords": ("ConnectionRegistry.open", None, ["RegistryOptions"]),
+    "SaveConnectionKeywords": ("ConnectionRegistry.save", None, ["SaveConnectionOptions"]),
+    "NatKeywords": ("detect_nat_type, diagnose and discover_public_ips", None, ["NatOptions"]),
 }
 
 
@@ -85,11 +87,16 @@ def generate() -> str:
     spellings = {option["json"]: option["name"] for table in tables.values() for option in table}
     text = [HEADER]
     seconds: dict[str, str] = {}
-    for name, (users, sets) in SETS.items():
-        # A name in several sets means the same in each; the most special documentation is the best.
-        options = {option["name"]: option for table in sets for option in tables[table]}
-        text += ["", f"class {name}(TypedDict, total=False):", f'    """Keyword arguments of {users}."""', ""]
-        for option in options.values():
+    known: dict[str, set[str]] = {}
+    for name, (users, base, sets) in SETS.items():
+        # A name in several sets means the same in each, and cannot be declared again.
+        inherited = known[base] if base else set()
+        options = [option for table in sets for option in tables[table] if option["name"] not in inherited]
+        known[name] = inherited | {option["name"] for option in options}
+        text += ["", f"class {name}({base or 'TypedDict'}, total=False):", f'    """Keyword arguments of {users}."""']
+        if options:
+            text.append("")
+        for option in options:
             text += lines_of(option, spellings)
             if option["name"].endswith("_ms"):
                 seconds[option["name"].removesuffix("_ms")] = option["name"]

@@ -14,8 +14,8 @@ Path = Union[str, "os.PathLike[str]"]
 TurnServer = Union[str, Sequence[str], Mapping[str, object]]
 
 
-class HostKeywords(TypedDict, total=False):
-    """Keyword arguments of FileHost."""
+class NodeKeywords(TypedDict, total=False):
+    """Keyword arguments of everything that takes part in a network."""
 
     port: int
     """TCP and UDP port to listen on. Default 0: a free port chosen by the system, the same for both."""
@@ -94,6 +94,11 @@ class HostKeywords(TypedDict, total=False):
     """Forward bytes between peers that cannot reach each other. Default false."""
     light_node: bool
     """Never upload, not even pieces of running downloads. Default false."""
+
+
+class HostKeywords(NodeKeywords, total=False):
+    """Keyword arguments of FileHost."""
+
     directory: Path | None
     """Directory whose files are shared at start, recursively. Default none."""
     upload_slots: int
@@ -115,86 +120,9 @@ class HostKeywords(TypedDict, total=False):
     """Of the followed directory share no larger file, in bytes. Default 0: no limit."""
 
 
-class ClientKeywords(TypedDict, total=False):
+class ClientKeywords(NodeKeywords, total=False):
     """Keyword arguments of FileClient and NetworkManager."""
 
-    port: int
-    """TCP and UDP port to listen on. Default 0: a free port chosen by the system, the same for both."""
-    enable_ipv6: bool
-    """Listen on IPv6 as well as IPv4 and dial both. Default false."""
-    enable_tcp: bool
-    """Accept and dial TCP connections. Default true."""
-    enable_udp: bool
-    """Accept and dial QUIC (UDP) connections. Default true."""
-    local_enabled: bool
-    """Find peers and be found on the local network by multicast DNS. Default true."""
-    dht_enabled: bool
-    """Find peers and be found in the distributed hash table. Default true."""
-    dht_network: str | None
-    """The hash table to take part in: ``public``, the one of libp2p and IPFS, or ``private``, that of nodes of this
-    library which know each other by ``bootstrap_nodes``. Default: ``public`` without bootstrap nodes and ``private``
-    with them or when ``local_only`` is set."""
-    bootstrap_nodes: Sequence[str]
-    """Nodes (``host:port`` or multiaddrs) by which this one joins the hash table. Default empty: the well-known ones of
-    the public table."""
-    is_shard_host: bool
-    """Keep the part of the hash table that ``shard_prefixes`` names, and tell others so. Default false."""
-    shard_prefixes: Sequence[str]
-    """Parts of the hash table that this node keeps for others: beginnings of positions in it (hex digits), or ranges as
-    ``00-3f``. Default empty: on a shard host random ones, elsewhere none."""
-    num_shard_prefixes: int
-    """Random prefixes of a shard host that names none. Default 3, range 1 to 256."""
-    shard_prefix_length: int
-    """Hex digits of random prefixes. Default 2, range 1 to 8."""
-    pex_enabled: bool
-    """Tell connected peers of others that have the same content, and hear it from them. Default true."""
-    gun_enabled: bool
-    """Find peers and be found through Gun relays. Default true; it does nothing without ``gun_peers``."""
-    gun_peers: Sequence[str]
-    """Gun relays (``https://host/gun``, ``ws://host:port/gun``). Default none."""
-    local_only: bool
-    """Contact nothing but the local network and addresses given by the user. Default false, or true when the
-    environment variable ``DIG_NAT_LOCAL_ONLY`` is ``1``."""
-    interfaces: Sequence[str]
-    """Interfaces (names or addresses) used for listening addresses and local discovery. Default empty: all, or the
-    comma-separated list in the environment variable ``DIG_NAT_INTERFACES``."""
-    persistence_dir: Path | None
-    """Directory for state that outlives the process (identity, hash cache). Default none: nothing is kept."""
-    enable_persistence: bool
-    """Keep state in ``persistence_dir`` (``./.dig-nat-tools`` when unset). Default false."""
-    node_type: str | None
-    """How much this node remembers of others: ``light`` (100 peers, 50 contents, 20 peers each), ``standard`` (1000,
-    200, 50) or ``super`` (10000, 1000, 200). Default: ``light`` for a client, else ``standard``."""
-    max_connections: int
-    """Connections held at once. Default 1000, range 1 to 100000."""
-    upload_limit: int
-    """Upload limit of the whole node in bytes per second. Default 0: none."""
-    download_limit: int
-    """Download limit of the whole node in bytes per second. Default 0: none."""
-    peer_upload_limit: int
-    """Upload limit per peer in bytes per second. Default 0: none."""
-    peer_download_limit: int
-    """Download limit per peer in bytes per second. Default 0: none."""
-    stun_servers: Sequence[str]
-    """STUN servers (``host:port`` or ``stun:host:port``) that tell this node its public address and the kind of NAT in
-    front of it. Default empty: three public ones, or none when ``local_only`` is set."""
-    turn_servers: Sequence[TurnServer]
-    """TURN servers, ``{urls, username, credential}`` each, over which peers are reached when nothing else works; the
-    first one is used. Default none."""
-    enable_upnp: bool
-    """Ask the router by UPnP to forward the port. Default true; never done when ``local_only`` is set."""
-    enable_natpmp: bool
-    """Ask the router by PCP and NAT-PMP to forward the port. Default true; never done when ``local_only`` is set."""
-    port_mapping_lifetime_s: int
-    """Lifetime asked for port mappings, which are renewed at half of it, in seconds. Default 3600, range 120 to
-    86400."""
-    relays: Sequence[str]
-    """Relays (multiaddrs with their peer id) through which this node can be reached while it cannot directly. Default
-    none."""
-    relay_server: bool
-    """Forward bytes between peers that cannot reach each other. Default false."""
-    light_node: bool
-    """Never upload, not even pieces of running downloads. Default false."""
     download_dir: Path
     """Directory for downloads that are given no path. Default the current directory."""
     request_timeout_ms: int
@@ -207,86 +135,8 @@ class ClientKeywords(TypedDict, total=False):
     """Peers one download uses at once. Default 10, range 1 to 500."""
 
 
-class DiscoveryKeywords(TypedDict, total=False):
+class DiscoveryKeywords(NodeKeywords, total=False):
     """Keyword arguments of PeerDiscoveryManager."""
-
-    port: int
-    """TCP and UDP port to listen on. Default 0: a free port chosen by the system, the same for both."""
-    enable_ipv6: bool
-    """Listen on IPv6 as well as IPv4 and dial both. Default false."""
-    enable_tcp: bool
-    """Accept and dial TCP connections. Default true."""
-    enable_udp: bool
-    """Accept and dial QUIC (UDP) connections. Default true."""
-    local_enabled: bool
-    """Find peers and be found on the local network by multicast DNS. Default true."""
-    dht_enabled: bool
-    """Find peers and be found in the distributed hash table. Default true."""
-    dht_network: str | None
-    """The hash table to take part in: ``public``, the one of libp2p and IPFS, or ``private``, that of nodes of this
-    library which know each other by ``bootstrap_nodes``. Default: ``public`` without bootstrap nodes and ``private``
-    with them or when ``local_only`` is set."""
-    bootstrap_nodes: Sequence[str]
-    """Nodes (``host:port`` or multiaddrs) by which this one joins the hash table. Default empty: the well-known ones of
-    the public table."""
-    is_shard_host: bool
-    """Keep the part of the hash table that ``shard_prefixes`` names, and tell others so. Default false."""
-    shard_prefixes: Sequence[str]
-    """Parts of the hash table that this node keeps for others: beginnings of positions in it (hex digits), or ranges as
-    ``00-3f``. Default empty: on a shard host random ones, elsewhere none."""
-    num_shard_prefixes: int
-    """Random prefixes of a shard host that names none. Default 3, range 1 to 256."""
-    shard_prefix_length: int
-    """Hex digits of random prefixes. Default 2, range 1 to 8."""
-    pex_enabled: bool
-    """Tell connected peers of others that have the same content, and hear it from them. Default true."""
-    gun_enabled: bool
-    """Find peers and be found through Gun relays. Default true; it does nothing without ``gun_peers``."""
-    gun_peers: Sequence[str]
-    """Gun relays (``https://host/gun``, ``ws://host:port/gun``). Default none."""
-    local_only: bool
-    """Contact nothing but the local network and addresses given by the user. Default false, or true when the
-    environment variable ``DIG_NAT_LOCAL_ONLY`` is ``1``."""
-    interfaces: Sequence[str]
-    """Interfaces (names or addresses) used for listening addresses and local discovery. Default empty: all, or the
-    comma-separated list in the environment variable ``DIG_NAT_INTERFACES``."""
-    persistence_dir: Path | None
-    """Directory for state that outlives the process (identity, hash cache). Default none: nothing is kept."""
-    enable_persistence: bool
-    """Keep state in ``persistence_dir`` (``./.dig-nat-tools`` when unset). Default false."""
-    node_type: str | None
-    """How much this node remembers of others: ``light`` (100 peers, 50 contents, 20 peers each), ``standard`` (1000,
-    200, 50) or ``super`` (10000, 1000, 200). Default: ``light`` for a client, else ``standard``."""
-    max_connections: int
-    """Connections held at once. Default 1000, range 1 to 100000."""
-    upload_limit: int
-    """Upload limit of the whole node in bytes per second. Default 0: none."""
-    download_limit: int
-    """Download limit of the whole node in bytes per second. Default 0: none."""
-    peer_upload_limit: int
-    """Upload limit per peer in bytes per second. Default 0: none."""
-    peer_download_limit: int
-    """Download limit per peer in bytes per second. Default 0: none."""
-    stun_servers: Sequence[str]
-    """STUN servers (``host:port`` or ``stun:host:port``) that tell this node its public address and the kind of NAT in
-    front of it. Default empty: three public ones, or none when ``local_only`` is set."""
-    turn_servers: Sequence[TurnServer]
-    """TURN servers, ``{urls, username, credential}`` each, over which peers are reached when nothing else works; the
-    first one is used. Default none."""
-    enable_upnp: bool
-    """Ask the router by UPnP to forward the port. Default true; never done when ``local_only`` is set."""
-    enable_natpmp: bool
-    """Ask the router by PCP and NAT-PMP to forward the port. Default true; never done when ``local_only`` is set."""
-    port_mapping_lifetime_s: int
-    """Lifetime asked for port mappings, which are renewed at half of it, in seconds. Default 3600, range 120 to
-    86400."""
-    relays: Sequence[str]
-    """Relays (multiaddrs with their peer id) through which this node can be reached while it cannot directly. Default
-    none."""
-    relay_server: bool
-    """Forward bytes between peers that cannot reach each other. Default false."""
-    light_node: bool
-    """Never upload, not even pieces of running downloads. Default false."""
 
 
 class AnnounceKeywords(TypedDict, total=False):
@@ -335,96 +185,9 @@ class DownloadKeywords(TypedDict, total=False):
     """Replace an existing target file whose content differs. Default true."""
 
 
-class DownloadFileKeywords(TypedDict, total=False):
+class DownloadFileKeywords(ClientKeywords, total=False):
     """Keyword arguments of download_file."""
 
-    port: int
-    """TCP and UDP port to listen on. Default 0: a free port chosen by the system, the same for both."""
-    enable_ipv6: bool
-    """Listen on IPv6 as well as IPv4 and dial both. Default false."""
-    enable_tcp: bool
-    """Accept and dial TCP connections. Default true."""
-    enable_udp: bool
-    """Accept and dial QUIC (UDP) connections. Default true."""
-    local_enabled: bool
-    """Find peers and be found on the local network by multicast DNS. Default true."""
-    dht_enabled: bool
-    """Find peers and be found in the distributed hash table. Default true."""
-    dht_network: str | None
-    """The hash table to take part in: ``public``, the one of libp2p and IPFS, or ``private``, that of nodes of this
-    library which know each other by ``bootstrap_nodes``. Default: ``public`` without bootstrap nodes and ``private``
-    with them or when ``local_only`` is set."""
-    bootstrap_nodes: Sequence[str]
-    """Nodes (``host:port`` or multiaddrs) by which this one joins the hash table. Default empty: the well-known ones of
-    the public table."""
-    is_shard_host: bool
-    """Keep the part of the hash table that ``shard_prefixes`` names, and tell others so. Default false."""
-    shard_prefixes: Sequence[str]
-    """Parts of the hash table that this node keeps for others: beginnings of positions in it (hex digits), or ranges as
-    ``00-3f``. Default empty: on a shard host random ones, elsewhere none."""
-    num_shard_prefixes: int
-    """Random prefixes of a shard host that names none. Default 3, range 1 to 256."""
-    shard_prefix_length: int
-    """Hex digits of random prefixes. Default 2, range 1 to 8."""
-    pex_enabled: bool
-    """Tell connected peers of others that have the same content, and hear it from them. Default true."""
-    gun_enabled: bool
-    """Find peers and be found through Gun relays. Default true; it does nothing without ``gun_peers``."""
-    gun_peers: Sequence[str]
-    """Gun relays (``https://host/gun``, ``ws://host:port/gun``). Default none."""
-    local_only: bool
-    """Contact nothing but the local network and addresses given by the user. Default false, or true when the
-    environment variable ``DIG_NAT_LOCAL_ONLY`` is ``1``."""
-    interfaces: Sequence[str]
-    """Interfaces (names or addresses) used for listening addresses and local discovery. Default empty: all, or the
-    comma-separated list in the environment variable ``DIG_NAT_INTERFACES``."""
-    persistence_dir: Path | None
-    """Directory for state that outlives the process (identity, hash cache). Default none: nothing is kept."""
-    enable_persistence: bool
-    """Keep state in ``persistence_dir`` (``./.dig-nat-tools`` when unset). Default false."""
-    node_type: str | None
-    """How much this node remembers of others: ``light`` (100 peers, 50 contents, 20 peers each), ``standard`` (1000,
-    200, 50) or ``super`` (10000, 1000, 200). Default: ``light`` for a client, else ``standard``."""
-    max_connections: int
-    """Connections held at once. Default 1000, range 1 to 100000."""
-    upload_limit: int
-    """Upload limit of the whole node in bytes per second. Default 0: none."""
-    download_limit: int
-    """Download limit in bytes per second. Default 0: none."""
-    peer_upload_limit: int
-    """Upload limit per peer in bytes per second. Default 0: none."""
-    peer_download_limit: int
-    """Download limit per peer in bytes per second. Default 0: none."""
-    stun_servers: Sequence[str]
-    """STUN servers (``host:port`` or ``stun:host:port``) that tell this node its public address and the kind of NAT in
-    front of it. Default empty: three public ones, or none when ``local_only`` is set."""
-    turn_servers: Sequence[TurnServer]
-    """TURN servers, ``{urls, username, credential}`` each, over which peers are reached when nothing else works; the
-    first one is used. Default none."""
-    enable_upnp: bool
-    """Ask the router by UPnP to forward the port. Default true; never done when ``local_only`` is set."""
-    enable_natpmp: bool
-    """Ask the router by PCP and NAT-PMP to forward the port. Default true; never done when ``local_only`` is set."""
-    port_mapping_lifetime_s: int
-    """Lifetime asked for port mappings, which are renewed at half of it, in seconds. Default 3600, range 120 to
-    86400."""
-    relays: Sequence[str]
-    """Relays (multiaddrs with their peer id) through which this node can be reached while it cannot directly. Default
-    none."""
-    relay_server: bool
-    """Forward bytes between peers that cannot reach each other. Default false."""
-    light_node: bool
-    """Never upload, not even pieces of running downloads. Default false."""
-    download_dir: Path
-    """Directory for downloads that are given no path. Default the current directory."""
-    request_timeout_ms: int
-    """Time for the first answer of a peer, in ms. Default 30000, range 100 to 3600000."""
-    request_timeout: float
-    """The same in seconds."""
-    enable_continuous_discovery: bool
-    """Keep looking for further peers while a download runs. Default true."""
-    max_peers: int | None
-    """Peers used at once. Default: the client's ``max_peers``. Range 1 to 500."""
     save_path: Path | None
     """Target file. Default: ``output_dir`` and the name the peers offer, made safe, else the hash."""
     output_dir: Path | None
