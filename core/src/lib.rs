@@ -13,7 +13,7 @@
 //! 4. [`gun`]: client and relay of the Gun graph, native on its wire format. Pure machines with drivers.
 //! 5. [`nat`]: becoming reachable and reaching others: STUN, port mapping, hole punching. Pure machines with drivers.
 //! 6. `fabric`: authenticated, encrypted, multiplexed links between peers. The only place that names libp2p.
-//! 7. [`discovery`]: who has what. Pure tables; drivers for the local network and Gun.
+//! 7. [`discovery`]: who has what. Pure tables and machines; drivers for the local network, hash table and Gun.
 //! 8. [`transfer`]: moving bytes. Pure machines for downloading and serving; one driver.
 //! 9. `api`: the facade that Rust programs and all bindings use.
 //!

@@ -56,7 +56,7 @@ impl Starter<'_> {
         let dht = self.options.dht_enabled.then(|| self.dht_config()).transpose()?;
         let client = self.gun_client()?;
         self.local().await;
-        let exchange = self.exchange().await;
+        let exchange = self.exchange();
         let mut ways = Ways { exchange, dht: None, gun: None, client };
         if let Some(config) = dht {
             let server = self.reachability.reachable();
@@ -90,14 +90,11 @@ impl Starter<'_> {
         self.discovery.start_local(config).await;
     }
 
-    async fn exchange(&self) -> PeerExchange {
+    /// Not a source of its own: it has nobody to ask before there is a session, so downloads listen to it.
+    fn exchange(&self) -> PeerExchange {
         let own = self.serves.then(|| self.own());
         let config = PexConfig { enabled: self.options.pex_enabled, ..PexConfig::default() };
-        let exchange = PeerExchange::new(config, self.fabric.local_peer(), own);
-        if self.options.pex_enabled {
-            self.discovery.register(Arc::new(exchange.clone())).await;
-        }
-        exchange
+        PeerExchange::new(config, self.fabric.local_peer(), own)
     }
 
     fn dht_config(&self) -> Result<DhtConfig> {
@@ -123,7 +120,7 @@ impl Starter<'_> {
             NodeType::Standard => limits::DHT_RECORDS_STANDARD,
             NodeType::Super => limits::DHT_RECORDS_SUPER,
         };
-        let file: Option<PathBuf> = options.state_dir().map(|dir| dir.join("dht.json"));
+        let file: Option<PathBuf> = options.state_dir().map(|dir| dir.join("dht.state"));
         Ok(DhtConfig { network, bootstrap, records, shards: self.shards()?, file })
     }
 
@@ -161,6 +158,7 @@ impl Starter<'_> {
 impl Ways {
     /// Ends what the sources do not end themselves; call it when they are stopped.
     pub(super) async fn stop(&self) {
+        self.exchange.stop();
         if let Some(client) = &self.client {
             client.stop().await;
         }

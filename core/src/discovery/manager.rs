@@ -290,6 +290,12 @@ impl PeerDiscovery {
         }
     }
 
+    /// Takes up what somebody told of a key outside of any search. Everything known of the peers it names, without what
+    /// its source may not name.
+    pub fn hear(&self, key: &ContentKey, candidate: &Candidate) -> Vec<Candidate> {
+        self.shared.merge(key, candidate, false)
+    }
+
     /// A connection worked. `address` is the one that did, if known.
     pub fn record_success(&self, peer: &PeerId, address: Option<&str>) {
         let now = self.shared.now();
@@ -360,11 +366,32 @@ impl State {
 
 impl Shared {
     /// A candidate with those of its addresses that this source may name; `None` when that leaves nothing.
-    pub(super) fn admit(&self, candidate: &Candidate) -> Option<Candidate> {
+    fn admit(&self, candidate: &Candidate) -> Option<Candidate> {
         let mut admitted = candidate.clone();
         let local_only = self.config.local_only;
         admitted.addresses.retain(|address| trust::may_name(candidate.source, address, local_only));
         (admitted.id.is_some() || !admitted.addresses.is_empty()).then_some(admitted)
+    }
+
+    /// Remembers a find; everything known of the peers it names.
+    pub(super) fn merge(&self, key: &ContentKey, candidate: &Candidate, manual: bool) -> Vec<Candidate> {
+        if candidate.id.is_some() && candidate.id == self.config.own_id {
+            return Vec::new();
+        }
+        let Some(candidate) = self.admit(candidate) else { return Vec::new() };
+        let now = self.now();
+        let mut state = self.lock();
+        // Manual peers are in the table already, under the key they were given for.
+        let new = !manual && state.table.insert(now, &candidate, Some(key));
+        let mut merged = state.table.merged(&candidate);
+        drop(state);
+        if new {
+            self.discovered(&candidate, key);
+        }
+        if merged.is_empty() {
+            merged.push(candidate);
+        }
+        merged
     }
 
     pub(super) fn now(&self) -> Time {
@@ -390,7 +417,7 @@ impl Shared {
         }
     }
 
-    pub(super) fn discovered(&self, candidate: &Candidate, key: &ContentKey) {
+    fn discovered(&self, candidate: &Candidate, key: &ContentKey) {
         let best = candidate.addresses.iter().find_map(|address| host_and_port(address));
         let (address, port) = best.unwrap_or_default();
         self.event(Event::PeerDiscovered {

@@ -53,7 +53,7 @@ impl Search {
                     },
                     Some(candidate) = self.manual.recv() => (candidate, true),
                 };
-                for candidate in self.merge(&candidate, manual) {
+                for candidate in self.shared.merge(&self.key, &candidate, manual) {
                     self.hand_on(candidate).await;
                 }
             }
@@ -64,27 +64,6 @@ impl Search {
             () = out.closed() => {}
             () = token.cancelled() => {}
         }
-    }
-
-    /// Remembers a find; returns everything known of the peers it names.
-    fn merge(&self, candidate: &Candidate, manual: bool) -> Vec<Candidate> {
-        if candidate.id.is_some() && candidate.id == self.shared.config.own_id {
-            return Vec::new();
-        }
-        let Some(candidate) = self.shared.admit(candidate) else { return Vec::new() };
-        let now = self.shared.now();
-        let mut state = self.shared.lock();
-        // Manual peers are in the table already, under the key they were given for.
-        let new = !manual && state.table.insert(now, &candidate, Some(&self.key));
-        let mut merged = state.table.merged(&candidate);
-        drop(state);
-        if new {
-            self.shared.discovered(&candidate, &self.key);
-        }
-        if merged.is_empty() {
-            merged.push(candidate);
-        }
-        merged
     }
 
     async fn hand_on(&mut self, candidate: Candidate) {

@@ -130,3 +130,5 @@ pub const GUN_REWRITE_PAUSE: Duration = Duration::from_millis(500);
 pub const GUN_SAVE: Duration = Duration::from_secs(5);
 /// Largest state file that is read.
 pub const MAX_GUN_STATE_BYTES: u64 = 256 * 1024 * 1024;
+/// A relay's file may have so many bytes for each byte of names and values that it keeps: quotes, states and escapes.
+pub const GUN_STORED_FACTOR: u64 = 8;

@@ -31,7 +31,7 @@ use crate::discovery::own::{self, Own};
 use crate::discovery::source::{Candidate, Source, SourceKind};
 use crate::fabric::{Fabric, FabricEvent, FabricEvents, Incoming};
 use crate::net::clock::{Clock, sleep_until};
-use crate::store::atomic;
+use crate::store::state_file;
 
 /// Shortest sleep of the loop.
 const SOON: Duration = Duration::from_millis(2);
@@ -108,7 +108,7 @@ impl Dht {
             paths: limits::DHT_PATHS,
             seed: rand::random(),
         });
-        if let Some(saved) = read_file(config.file.clone()).await {
+        if let Some(saved) = read_file(config.file.clone()).await? {
             machine.restore(clock.now(), &saved);
         }
         let protocol = config.network.protocol();
@@ -408,25 +408,19 @@ impl Run {
     async fn save(&self) {
         let Some(path) = self.file.clone() else { return };
         let bytes = self.shared.lock().machine.save(self.shared.now());
-        let saved = tokio::task::spawn_blocking(move || atomic::write(&path, &bytes)).await;
+        let saved = tokio::task::spawn_blocking(move || state_file::write_bytes(&path, &bytes)).await;
         if let Ok(Err(error)) = saved {
             tracing::warn!(error = %error.full_message(), "what the DHT knows was not saved");
         }
     }
 }
 
-/// What an earlier run has saved; nothing if it cannot be read.
-async fn read_file(path: Option<PathBuf>) -> Option<Vec<u8>> {
-    let path = path?;
-    let read = tokio::task::spawn_blocking(move || {
-        let length = std::fs::metadata(&path).ok()?.len();
-        if length > limits::DHT_SAVE_BYTES as u64 {
-            tracing::warn!(path = %path.display(), length, "too large for what a DHT saves; left alone");
-            return None;
-        }
-        std::fs::read(&path).ok()
-    });
-    read.await.ok().flatten()
+/// What an earlier run knew; an unreadable file is an error.
+async fn read_file(path: Option<PathBuf>) -> Result<Option<Vec<u8>>> {
+    let Some(path) = path else { return Ok(None) };
+    let read = tokio::task::spawn_blocking(move || state_file::read_bytes(&path, limits::DHT_SAVE_BYTES as u64)).await;
+    let read = read.map_err(|cause| Error::with_source(ErrorKind::Internal, "read what the DHT knew", cause))?;
+    Ok(read?.state())
 }
 
 /// Text of the addresses of a contact.

@@ -39,7 +39,6 @@ pub struct Mapping {
 /// The book.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Book {
-    version: u32,
     peers: BTreeMap<FileHash, BTreeMap<String, Known>>,
     /// Content ids, and who says what they mean; an empty name is somebody who has not signed.
     mappings: BTreeMap<String, BTreeMap<String, Mapping>>,
@@ -102,12 +101,11 @@ impl Known {
 impl Book {
     /// An empty book that keeps so many peers of one content. The seed must not be guessable.
     pub fn new(most: usize, seed: u64) -> Self {
-        Self { version: 1, most: most.clamp(1, limits::MAX_GUN_RECORDS_PER_KEY), seed, ..Self::default() }
+        Self { most: most.clamp(1, limits::MAX_GUN_RECORDS_PER_KEY), seed, ..Self::default() }
     }
 
-    /// One that was written to a file, within today's bounds. `None` for another version, or none at all.
-    pub fn parse(bytes: &[u8], most: usize, seed: u64) -> Option<Self> {
-        let read: Self = serde_json::from_slice(bytes).ok().filter(|read: &Self| read.version == 1)?;
+    /// What an earlier run knew, within today's bounds.
+    pub fn restored(read: Self, most: usize, seed: u64) -> Self {
         let mut book = Self::new(most, seed);
         for (hash, peers) in read.peers {
             for (name, known) in peers {
@@ -119,13 +117,7 @@ impl Book {
                 book.map(&id, &by, mapping);
             }
         }
-        Some(book)
-    }
-
-    /// The file's content.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        // Maps with text keys and plain fields cannot fail.
-        serde_json::to_vec(self).unwrap_or_default()
+        book
     }
 
     /// Contents, peers and mappings in it.
@@ -316,9 +308,10 @@ mod tests {
         assert!(book.map("video", "peer", Mapping { hash: good, issued_ms: 4 }));
         assert!(!book.map("video", "forger", Mapping { hash: bad, issued_ms: 6 }), "said first");
         assert_eq!((book.hash_of("video"), book.id_of(&good)), (Some(good), Some("video".to_owned())));
-        let read = Book::parse(&book.to_bytes(), 5, 2).expect("ours");
+        let text = serde_json::to_string(&book).expect("plain fields");
+        let read = Book::restored(serde_json::from_str(&text).expect("ours"), 5, 2);
         assert_eq!((read.sizes(), read.hash_of("video")), (book.sizes(), Some(good)));
-        assert!(Book::parse(b"{}", 5, 1).is_none() && Book::parse(b"[", 5, 1).is_none());
+        assert!(serde_json::from_str::<Book>("{}").is_err() && serde_json::from_str::<Book>("[").is_err());
         book.unmap("video", "");
         assert_eq!(book.hash_of("video"), None);
     }

@@ -26,9 +26,10 @@ use crate::base::limits;
 use crate::discovery::candidate::Candidate;
 use crate::discovery::own::{self, Own};
 use crate::gun::{Cell, Entry, GunBackend, Record, Value};
-use crate::store::atomic;
+use crate::store::{atomic, state_file};
 
 const FILE: &str = "gun-discovery.json";
+const VERSION: u32 = 1;
 
 /// The running tasks and what they share.
 pub(super) struct Driver {
@@ -304,12 +305,12 @@ impl Driver {
                 state.dirty |= state.book.expire(now_ms);
             }
             if let Some(directory) = self.config.persistence_dir.clone() {
-                let bytes = {
+                let encoded = {
                     let mut state = self.lock();
-                    std::mem::take(&mut state.dirty).then(|| state.book.to_bytes())
+                    std::mem::take(&mut state.dirty).then(|| state_file::encode(VERSION, &state.book))
                 };
-                if let Some(bytes) = bytes {
-                    save(directory, bytes).await;
+                if let Some(encoded) = encoded {
+                    save(directory, encoded).await;
                 }
             }
             if ending {
@@ -319,25 +320,20 @@ impl Driver {
     }
 }
 
-async fn save(directory: PathBuf, bytes: Vec<u8>) {
-    let written = tokio::task::spawn_blocking(move || atomic::write_private(&directory.join(FILE), &bytes)).await;
-    if let Ok(Err(error)) = written {
+async fn save(directory: PathBuf, encoded: Result<Vec<u8>>) {
+    let writing = move || atomic::write_private(&directory.join(FILE), &encoded?);
+    if let Ok(Err(error)) = tokio::task::spawn_blocking(writing).await {
         tracing::warn!(error = %error.full_message(), "what Gun discovery knows was not written");
     }
 }
 
+/// What an earlier run knew; an unreadable file is an error. Blocks on the disk.
 fn load(directory: &Path, most: usize) -> Result<Book> {
-    let path = directory.join(FILE);
-    let failed = |cause| Error::io(format!("read {}", path.display()), cause);
+    let failed = |cause| Error::io(format!("create {}", directory.display()), cause);
     std::fs::create_dir_all(directory).map_err(failed)?;
-    let known = match std::fs::metadata(&path) {
-        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(Book::new(most, rand::random())),
-        Err(cause) => return Err(failed(cause)),
-        Ok(found) if found.len() > limits::MAX_GUN_STATE_BYTES => None,
-        Ok(_) => Book::parse(&std::fs::read(&path).map_err(failed)?, most, rand::random()),
-    };
-    Ok(known.unwrap_or_else(|| {
-        tracing::warn!(path = %path.display(), "what Gun discovery knew cannot be read; it starts afresh");
-        Book::new(most, rand::random())
-    }))
+    let read = state_file::read(&directory.join(FILE), VERSION, limits::MAX_GUN_STATE_BYTES)?;
+    Ok(match read.state() {
+        Some(read) => Book::restored(read, most, rand::random()),
+        None => Book::new(most, rand::random()),
+    })
 }

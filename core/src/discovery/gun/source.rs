@@ -69,7 +69,7 @@ impl GunDiscovery {
     ///
     /// # Errors
     /// `InvalidArgument` for names that cannot stand in a graph, or intervals of zero; the reason why the persistence
-    /// directory cannot be made or read. A file in it that cannot be understood is left alone, with a warning.
+    /// directory cannot be made or read. A damaged file in it is set aside, with a warning in the log.
     pub async fn start(config: GunConfig, own: Own, backend: Arc<dyn GunBackend>) -> Result<Self> {
         let node = config.node_id.clone().unwrap_or_else(|| own.peer().as_str().to_owned());
         for (option, name) in [

@@ -6,8 +6,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 
 use super::PexConfig;
@@ -16,7 +14,7 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::ids::{ContentKey, FileHash, PeerId};
 use crate::base::limits;
 use crate::discovery::own::{self, Own};
-use crate::discovery::source::{Candidate, Source, SourceKind};
+use crate::discovery::source::{Candidate, SourceKind};
 use crate::fabric::{Link, peer_of};
 use crate::net::clock::{Clock, sleep_until};
 use crate::wire::announcement::Announcement;
@@ -115,6 +113,11 @@ impl PeerExchange {
         receiver
     }
 
+    /// Ends all listening. Idempotent.
+    pub fn stop(&self) {
+        lock(&self.inner.searches).take();
+    }
+
     fn machine(&self) -> MutexGuard<'_, Pex> {
         lock(&self.inner.machine)
     }
@@ -129,34 +132,6 @@ impl PeerExchange {
                 let _ = listener.try_send(candidate.clone());
             }
         }
-    }
-}
-
-impl Source for PeerExchange {
-    fn name(&self) -> &'static str {
-        "pex"
-    }
-
-    fn kind(&self) -> SourceKind {
-        SourceKind::Pex
-    }
-
-    /// Whoever has a session with us knows what we have; there is nobody else to tell.
-    fn announce(&self, _: ContentKey) -> BoxFuture<'_, Result<()>> {
-        std::future::ready(Ok(())).boxed()
-    }
-
-    fn withdraw(&self, _: ContentKey) -> BoxFuture<'_, Result<()>> {
-        std::future::ready(Ok(())).boxed()
-    }
-
-    fn search(&self, key: ContentKey) -> mpsc::Receiver<Candidate> {
-        self.listen(&key)
-    }
-
-    fn stop(&self) -> BoxFuture<'_, ()> {
-        lock(&self.inner.searches).take();
-        std::future::ready(()).boxed()
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -19,8 +19,10 @@ use crate::base::limits;
 use crate::base::time::Time;
 use crate::gun::Now;
 use crate::gun::relay::{Output, Relay};
-use crate::gun::value::{Cell, Record, Value, number_to_json};
-use crate::store::atomic;
+use crate::gun::value::{Cell, Record, Value};
+use crate::store::{atomic, state_file};
+
+const VERSION: u32 = 1;
 
 /// How a relay of ours runs.
 #[derive(Clone, Debug)]
@@ -82,7 +84,8 @@ impl GunRelay {
     pub async fn start(config: GunRelayConfig) -> Result<Arc<Self>> {
         let mut machine = Relay::new(config.max_bytes, rand::random());
         if let Some(path) = config.file.clone() {
-            let read = tokio::task::spawn_blocking(move || load(&path)).await;
+            let most = config.max_bytes;
+            let read = tokio::task::spawn_blocking(move || load(&path, most)).await;
             let failed = |cause| Error::with_source(ErrorKind::Internal, "read a Gun graph", cause);
             for (soul, key, cell) in read.map_err(failed)?? {
                 machine.restore(&soul, &key, cell);
@@ -305,7 +308,7 @@ async fn save(shared: Arc<Shared>, path: PathBuf, token: CancellationToken) {
         };
         if let Some(bytes) = bytes {
             let path = path.clone();
-            let written = tokio::task::spawn_blocking(move || atomic::write_private(&path, &bytes)).await;
+            let written = tokio::task::spawn_blocking(move || atomic::write_private(&path, &bytes?)).await;
             if let Ok(Err(error)) = written {
                 tracing::warn!(error = %error.full_message(), "the graph of the Gun relay was not written");
             }
@@ -316,24 +319,20 @@ async fn save(shared: Arc<Shared>, path: PathBuf, token: CancellationToken) {
     }
 }
 
-/// The graph as JSON: `{soul: {key: [value, state]}}`.
-fn encode(relay: &Relay) -> Vec<u8> {
-    let field = |(key, cell): (&String, &Cell)| {
-        (key.clone(), Json::Array(vec![cell.value.to_json(), number_to_json(cell.state)]))
-    };
-    let node = |(soul, record): (&String, &Record)| (soul.clone(), Json::Object(record.iter().map(field).collect()));
-    let graph: Map<String, Json> = relay.nodes().map(node).collect();
-    Json::Object(graph).to_string().into_bytes()
+/// The graph as it is stored: by soul and key, the value and its state.
+type Stored = BTreeMap<String, BTreeMap<String, (Json, f64)>>;
+
+fn encode(relay: &Relay) -> Result<Vec<u8>> {
+    let field = |(key, cell): (&String, &Cell)| (key.clone(), (cell.value.to_json(), cell.state));
+    let node = |(soul, record): (&String, &Record)| (soul.clone(), record.iter().map(field).collect());
+    let graph: Stored = relay.nodes().map(node).collect();
+    state_file::encode(VERSION, &graph)
 }
 
-fn load(path: &Path) -> Result<Vec<(String, String, Cell)>> {
-    let failed = |cause| Error::io(format!("read {}", path.display()), cause);
-    let bytes = match std::fs::read(path) {
-        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        read => read.map_err(failed)?,
-    };
-    let graph: BTreeMap<String, BTreeMap<String, (Json, f64)>> =
-        serde_json::from_slice(&bytes).map_err(|cause| failed(cause.into()))?;
+fn load(path: &Path, max_bytes: usize) -> Result<Vec<(String, String, Cell)>> {
+    // Names and values are counted without what JSON puts around them.
+    let most = limits::GUN_STORED_FACTOR * max_bytes as u64;
+    let graph = state_file::read::<Stored>(path, VERSION, most)?.state().unwrap_or_default();
     let mut cells = Vec::new();
     for (soul, node) in graph {
         for (key, (value, state)) in node {

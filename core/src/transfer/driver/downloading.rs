@@ -210,7 +210,9 @@ impl Run {
                     self.candidates.end_search();
                 },
                 candidate = next_candidate(&mut told) => if let Some(candidate) = candidate {
-                    self.candidates.add(candidate);
+                    for candidate in self.engine.discovery.hear(&self.order.key, &candidate) {
+                        self.candidates.add(candidate);
+                    }
                 } else {
                     // Peer exchange has ended, or has no place for another listener.
                     (told, may_hear) = (None, false);
