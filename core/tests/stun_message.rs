@@ -142,6 +142,18 @@ fn a_reason_may_end_like_a_c_string_or_be_no_text() {
 }
 
 #[test]
+fn a_reason_that_is_no_text_stays_within_its_bound() {
+    // Each byte that is no text is shown as a character of three bytes.
+    let value = [&[0, 0, 4, 0][..], &[0xff; 760]].concat();
+    let mut bytes = hex("0111 0300 2112a442 000000000000000000000000 0009 02fc");
+    bytes.extend(value);
+    let message = decode(&bytes).unwrap().message;
+    let (_, reason) = message.error_code().unwrap();
+    assert_eq!(reason, "\u{fffd}".repeat(763 / 3));
+    assert_eq!(decode(&message.encode(None, false).unwrap()).unwrap().message, message);
+}
+
+#[test]
 fn what_follows_the_integrity_is_not_believed() {
     let key = Key::short_term("password");
     let signed = Message::request(Method::BINDING, SHORT_TRANSACTION).with(Attribute::Priority(1));
@@ -178,8 +190,13 @@ fn too_much_is_neither_written_nor_read() {
     let request = Message::request(Method::SEND, SHORT_TRANSACTION);
     assert!(request.clone().with(Attribute::Data(Bytes::from(vec![0; 65_536]))).encode(None, false).is_err());
     assert!(request.clone().with(Attribute::Padding(65_530)).encode(Some(&Key::short_term("")), true).is_err());
-    let many = (0..65).fold(request, |message, _| message.with(Attribute::UseCandidate));
-    assert!(decode(&many.encode(None, false).unwrap()).is_err());
+    let many = (0..64).fold(request, |message, _| message.with(Attribute::UseCandidate));
+    assert!(many.encode(None, true).is_err());
+    let mut bytes = many.encode(None, false).unwrap();
+    assert!(decode(&bytes).is_ok());
+    bytes.extend(hex("0025 0000"));
+    bytes[2..4].copy_from_slice(&(65_u16 * 4).to_be_bytes());
+    assert!(decode(&bytes).is_err());
 }
 
 fn addresses() -> impl Strategy<Value = SocketAddr> {

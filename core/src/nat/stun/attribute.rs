@@ -212,8 +212,11 @@ impl Attribute {
                 // Only for people: a reason in another encoding must not hide the code.
                 let reason = reader.rest();
                 let reason = String::from_utf8_lossy(&reason[..reason.len().min(limits::MAX_STUN_TEXT_BYTES)]);
+                // What stands for an unreadable byte takes three, so the text may have grown past the bound again.
+                let end = reason.char_indices().map(|(at, char)| at + char.len_utf8());
+                let end = end.take_while(|&end| end <= limits::MAX_STUN_TEXT_BYTES).last().unwrap_or(0);
                 // coturn counts the end of a C string.
-                let reason = reason.trim_end_matches('\0').to_owned();
+                let reason = reason[..end].trim_end_matches('\0').to_owned();
                 Self::ErrorCode { code: class * 100 + rest, reason }
             }
             0x000a => Self::UnknownAttributes(

@@ -162,8 +162,13 @@ impl Message {
         })
     }
 
-    /// The bytes, with MESSAGE-INTEGRITY if a key is given, and with FINGERPRINT if wanted. `TooLarge` above 64 KiB.
+    /// The bytes, with MESSAGE-INTEGRITY if a key is given, and with FINGERPRINT if wanted. `TooLarge` above 64 KiB and
+    /// above [`limits::MAX_STUN_ATTRIBUTES`] with these two.
     pub fn encode(&self, key: Option<&Key>, with_fingerprint: bool) -> Result<Vec<u8>, Malformed> {
+        let added = usize::from(key.is_some()) + usize::from(with_fingerprint);
+        if self.attributes.len() + added > limits::MAX_STUN_ATTRIBUTES {
+            return Err(Malformed::TooLarge("number of attributes"));
+        }
         let mut out = vec![0; HEADER_BYTES];
         for attribute in &self.attributes {
             append(&mut out, attribute.number(), |out| attribute.encode_value(self.transaction, out))?;
