@@ -6,6 +6,7 @@ use dig_nat_core::base::options::{AnnounceOptions, KnownPeersOptions, Unknown};
 use napi_derive::napi;
 
 use crate::callback::{self, EventFunction};
+use crate::gun::NativeGun;
 use crate::{error, json};
 
 /// All ways of discovery, or those that the options leave on.
@@ -141,6 +142,12 @@ impl NativeDiscovery {
     #[napi]
     pub fn shard_prefixes(&self) -> Vec<String> {
         self.inner.shard_prefixes()
+    }
+
+    /// Uses the program's Gun database from the next start on.
+    #[napi]
+    pub fn use_gun(&self, gun: &NativeGun) {
+        self.inner.set_gun_backend(Some(gun.backend()));
     }
 
     /// Hands every event from now on to a function.

@@ -73,6 +73,28 @@ pub struct DigNatNodeOptions {
     pub gun_peers: *const *const c_char,
     /// How many Gun relays.
     pub gun_peers_count: usize,
+    /// Name of this node in the Gun graph. Default NULL: its peer id, under which nobody believes anything unsigned.
+    pub gun_node_id: *const c_char,
+    /// Node of the Gun graph below which everything stands. Default NULL: the two below are roots.
+    pub gun_namespace: *const c_char,
+    /// Node of the Gun graph below which peers stand. Default NULL: "dig-peers".
+    pub gun_peer_map_name: *const c_char,
+    /// Node of the Gun graph below which content ids stand. Default NULL: "dig-content-maps".
+    pub gun_content_map_name: *const c_char,
+    /// How often announcements to Gun are written again, in ms. Default 60000, range 100 to 86400000.
+    pub gun_announce_interval_ms: u64,
+    /// How long announcements to Gun hold, in ms. Default 3600000, range 1000 to 172800000.
+    pub gun_announce_ttl_ms: u64,
+    /// How long unsigned records of others hold that do not say so, in ms. Default 3600000, range 1000 to 172800000.
+    pub gun_peer_ttl_ms: u64,
+    /// How often expired records are forgotten, in ms. Default 300000, range 1000 to 86400000.
+    pub gun_cleanup_interval_ms: u64,
+    /// Peers that Gun names for one content which are remembered. Default 100, range 1 to 100.
+    pub gun_max_cached_peers: usize,
+    /// Address at which this node is reached from outside, told to others besides those it finds itself. Default NULL: none.
+    pub external_ip: *const c_char,
+    /// Port there, for TCP and UDP. Default 0: the one it listens on.
+    pub external_port: u16,
     /// Contact nothing but the local network and addresses given by the user. Default off, or on when the environment
     /// variable DIG_NAT_LOCAL_ONLY is 1.
     pub local_only: DigNatSwitch,
@@ -354,6 +376,7 @@ pub(crate) unsafe fn node(options: *const DigNatNodeOptions) -> Result<NodeOptio
         switch(&mut node.pex_enabled, c.pex_enabled, "pex_enabled")?;
         switch(&mut node.gun_enabled, c.gun_enabled, "gun_enabled")?;
         node.gun_peers = argument::texts(c.gun_peers, c.gun_peers_count, "gun_peers")?;
+        discovering::node(&mut node, &c)?;
         node.node_type = argument::optional_text(c.node_type, "node_type")?.map(str::to_owned);
         switch(&mut node.local_only, c.local_only, "local_only")?;
         if c.interfaces_count > 0 {

@@ -20,6 +20,7 @@ use crate::base::options::{
 use crate::base::priority::Priority;
 use crate::discovery::candidate::SourceKind;
 use crate::discovery::manager::PeerDiscovery;
+use crate::gun::GunBackend;
 
 /// The nodes of this process that were started and not dropped.
 static NODES: Mutex<Vec<Weak<Inner>>> = Mutex::new(Vec::new());
@@ -153,6 +154,11 @@ impl PeerDiscoveryManager {
     /// The readable id of a hash.
     pub fn content_for_hash(&self, hash: &FileHash) -> Option<String> {
         self.node.content_for_hash(hash)
+    }
+
+    /// See [`FileHost::set_gun_backend`](super::FileHost::set_gun_backend).
+    pub fn set_gun_backend(&self, graph: Option<Arc<dyn GunBackend>>) {
+        self.node.set_gun_backend(graph);
     }
 
     /// Subscribes to events.

@@ -27,6 +27,7 @@ use crate::discovery::source::{Candidate, SourceKind};
 use crate::fabric::{
     Fabric, FabricConfig, FabricEvent, FabricEvents, Identity, Incoming, Link, check_target, is_address,
 };
+use crate::gun::GunBackend;
 use crate::nat::profile::NatProfile;
 use crate::nat::registry::driver::ConnectionRegistry;
 use crate::net::clock::Clock;
@@ -66,6 +67,7 @@ pub(super) struct Inner {
     pub(super) cache: OnceLock<Arc<HashCache>>,
     id: OnceLock<String>,
     callback: Mutex<Option<FileCallback>>,
+    graph: Mutex<Option<Arc<dyn GunBackend>>>,
     manual: Mutex<Vec<(Candidate, Option<ContentKey>)>>,
     /// Announced on demand, besides what the library holds, and by which node.
     pub(super) announced: Mutex<BTreeMap<ContentKey, (Priority, Weak<Inner>)>>,
@@ -105,6 +107,7 @@ impl Node {
                 cache: OnceLock::new(),
                 id: OnceLock::new(),
                 callback: Mutex::default(),
+                graph: Mutex::default(),
                 manual: Mutex::default(),
                 announced: Mutex::default(),
                 continuous,
@@ -205,8 +208,16 @@ impl Node {
         let registry = self.registry().await?;
         let reachability = Reachability::start(options, &fabric, &inner.events, &tracker, &stop, registry)?;
         let kind = self.node_type()?;
-        let ways =
-            Starter { options, kind, fabric: &fabric, discovery: &discovery, reachability: &reachability, serves };
+        let graph = lock(&inner.graph).clone();
+        let ways = Starter {
+            options,
+            kind,
+            fabric: &fabric,
+            discovery: &discovery,
+            reachability: &reachability,
+            graph,
+            serves,
+        };
         let ways = ways.start().await?;
         if let Some(dht) = &ways.dht {
             tracker
@@ -421,6 +432,11 @@ impl Node {
         if let Some(server) = self.running().and_then(|running| running.engine.server) {
             server.set_fallback(self.fallback());
         }
+    }
+
+    /// From the next start on.
+    pub(crate) fn set_gun_backend(&self, graph: Option<Arc<dyn GunBackend>>) {
+        *lock(&self.inner.graph) = graph;
     }
 
     /// Asks the user's callback for content that no file answers, and keeps what it describes.

@@ -4,9 +4,9 @@
 use std::ffi::c_char;
 
 use dig_nat_core::Result;
-use dig_nat_core::base::options::{AnnounceOptions, KnownPeersOptions};
+use dig_nat_core::base::options::{AnnounceOptions, KnownPeersOptions, NodeOptions};
 
-use super::{checked, number};
+use super::{DigNatNodeOptions, checked, number};
 use crate::argument::{self, Sized1st};
 
 /// Options of announcing a content.
@@ -76,6 +76,30 @@ pub(crate) unsafe fn known_peers(options: *const DigNatKnownPeersOptions) -> Res
         let text = |pointer, name| argument::optional_text(pointer, name).map(|text| text.map(str::to_owned));
         checked(KnownPeersOptions { key: text(c.key, "key")?, source: text(c.source, "source")? })
     }
+}
+
+/// The options of a node that concern Gun and its own address.
+pub(super) unsafe fn node(node: &mut NodeOptions, c: &DigNatNodeOptions) -> Result<()> {
+    // SAFETY: by contract what the struct points to lives as long as the call.
+    unsafe {
+        let text = |pointer, name| argument::optional_text(pointer, name).map(|text| text.map(str::to_owned));
+        node.gun_node_id = text(c.gun_node_id, "gun_node_id")?;
+        node.gun_namespace = text(c.gun_namespace, "gun_namespace")?;
+        if let Some(name) = text(c.gun_peer_map_name, "gun_peer_map_name")? {
+            node.gun_peer_map_name = name;
+        }
+        if let Some(name) = text(c.gun_content_map_name, "gun_content_map_name")? {
+            node.gun_content_map_name = name;
+        }
+        number(&mut node.gun_announce_interval_ms, c.gun_announce_interval_ms);
+        number(&mut node.gun_announce_ttl_ms, c.gun_announce_ttl_ms);
+        number(&mut node.gun_peer_ttl_ms, c.gun_peer_ttl_ms);
+        number(&mut node.gun_cleanup_interval_ms, c.gun_cleanup_interval_ms);
+        number(&mut node.gun_max_cached_peers, c.gun_max_cached_peers);
+        node.external_ip = text(c.external_ip, "external_ip")?;
+        number(&mut node.external_port, c.external_port);
+    }
+    Ok(())
 }
 
 #[cfg(test)]
