@@ -90,6 +90,11 @@ class Discovery extends EngineObject {
     sync(() => this._native.addContentMapping(text('contentId', contentId), text('hash', hash)));
   }
 
+  /** Takes a readable id away, and back from where it was told; whether there was one. May be left unawaited. */
+  removeContentMapping(contentId) {
+    return quiet(call(() => this._native.removeContentMapping(text('contentId', contentId))));
+  }
+
   getHashForContent(contentId) {
     return this._native.hashForContent(text('contentId', contentId)) ?? undefined;
   }

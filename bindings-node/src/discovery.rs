@@ -138,6 +138,19 @@ impl NativeDiscovery {
         Ok(found.as_ref().map(FileHash::to_string))
     }
 
+    /// Takes a readable id away; whether there was one.
+    #[napi]
+    pub async fn remove_content_mapping(&self, content_id: String) -> napi::Result<bool> {
+        self.inner.remove_content_mapping(&content_id).await.map_err(error::to_js)
+    }
+
+    /// The nodes of the hash table nearest to a place in it; a list of `DiscoveredPeer`.
+    #[napi]
+    pub async fn find_node(&self, target: String, timeout_ms: u32) -> napi::Result<String> {
+        let nodes = self.inner.find_node(&target, timeout_ms.into()).await.map_err(error::to_js)?;
+        json::text(&nodes)
+    }
+
     /// What this node keeps for others as a shard host.
     #[napi]
     pub fn shard_prefixes(&self) -> Vec<String> {

@@ -44,13 +44,7 @@ test('a host with a live database is found by a client with another', async (t) 
   assert.ok(found[0].confidence > 0.5, 'the record is signed');
   await downloads(t, seeker, hash, data);
   // What others write for it to read stands where plain programs look.
-  const record = await until('a record', async () => {
-    const read = new Promise((resolve) => {
-      database(t, url).get('dig-peers').get(hash).get(host.peerId).once(resolve, { wait: 300 });
-    });
-    const fields = await within(read, 'a read');
-    return fields && fields.port ? fields : undefined;
-  });
+  const record = await reads(t, url, ['dig-peers', hash, host.peerId], (fields) => fields && fields.port);
   assert.deepEqual([record.port, record.available, record.ver], [host.port, true, '1.0']);
 });
 
@@ -98,6 +92,85 @@ test('what the program does with its database goes on', async (t) => {
   await within(host.start(), 'the second start of the host');
   await within(seeker.start(), 'the second start of the client');
   await downloads(t, seeker, hash, data);
+});
+
+/** What plain Gun programs read at a path, asked again until it is as wanted. */
+function reads(t, url, names, fits) {
+  return until(`a record at ${names.join('/')}`, async () => {
+    const chain = names.reduce((node, name) => node.get(name), database(t, url));
+    const fields = await within(new Promise((resolve) => chain.once(resolve, { wait: 300 })), 'a read');
+    return fits(fields) ? [fields] : undefined;
+  }).then(([fields]) => fields);
+}
+
+test('names, addresses and lifetimes are those of the options', async (t) => {
+  const { url } = await relay(t);
+  const hash = sha256(content(11));
+  const names = { nodeId: 'node 1', namespace: 'space', peerMapName: 'peers', contentMapName: 'content' };
+  const times = { announceInterval: 200, announceTTL: 60000, peerTTL: 5000, cleanupInterval: 1000, maxCachedPeers: 500 };
+  const address = { externalIp: '192.0.2.9', externalPort: 4001 };
+  const one = stopAfter(t, api.createGunDiscovery({ gun: database(t, url), ...names, ...times, ...address }));
+  await within(one.announce(hash, { contentId: 'a name' }), 'an announcement');
+  const record = await reads(t, url, ['space', 'peers', hash, 'node 1'], (fields) => fields && fields.ip);
+  assert.deepEqual([record.ip, record.port, record.ttl], ['192.0.2.9', 4001, 60000]);
+  const again = (fields) => fields && fields.timestamp > record.timestamp;
+  await reads(t, url, ['space', 'peers', hash, 'node 1'], again);
+  const mapped = await reads(t, url, ['space', 'content', 'a name'], (fields) => fields && fields.hash);
+  assert.equal(mapped.hash, hash);
+  const same = { gunNamespace: 'space', gunPeerMapName: 'peers', gunContentMapName: 'content' };
+  const seeker = client(t, { gunOptions: { gun: database(t, url), ...names, nodeId: undefined } });
+  const other = client(t, { gunPeers: [url], ...same });
+  for (const object of [seeker, other]) {
+    const [peer] = await within(object.findPeers('a name', { maxPeers: 1, timeout: DEADLINE }), 'peers');
+    assert.equal(peer.id, one.peerId);
+  }
+  // Taken back: the announcement with its content id, and the mapping.
+  assert.equal(await within(one.unannounce(hash), 'taking back'), true);
+  await reads(t, url, ['space', 'peers', hash], (fields) => fields && fields['node 1'] === null);
+  assert.equal(await within(one.unannounce(hash), 'taking back twice'), false);
+  assert.equal(await within(one.removeContentMapping('a name'), 'removing'), true);
+  assert.equal(await within(one.removeContentMapping('a name'), 'removing twice'), false);
+  assert.equal(one.getHashForContent('a name'), undefined);
+  for (const wrong of [{ nodeId: 'a#b' }, { peerMapName: 'constructor' }, { announceInterval: 1 }, { externalIp: 'here' }]) {
+    const refused = api.createGunDiscovery.bind(undefined, { gun: database(t, url), ...wrong });
+    const failed = async () => stopAfter(t, refused()).start();
+    await assert.rejects(within(failed(), 'a refusal'), { code: 'ERR_INVALID_ARGUMENT' }, JSON.stringify(wrong));
+  }
+});
+
+test('everybody is found again when a relay comes back without its memory', async (t) => {
+  const server = await relay(t);
+  const often = { gunAnnounceInterval: 300 };
+  const { hash, host } = await hostWith(t, api, 100, { ...ONLY_GUN, ...often, gun: database(t, server.url) });
+  const hash2 = sha256(content(12));
+  const seeker = stopAfter(t, api.createGunDiscovery({ gun: database(t, server.url), announceInterval: 300 }));
+  await within(seeker.start(), 'the start');
+  await seeker.addInfoHash(hash2, true);
+  await within(seeker.findPeers(hash, { maxPeers: 1, timeout: DEADLINE }), 'peers');
+  await server.restart();
+  const [peer] = await until('the host', () =>
+    within(client(t, { gun: database(t, server.url) }).findPeers(hash, { maxPeers: 1, timeout: 1000 }), 'peers').then(
+      (found) => found.length > 0 && found,
+    ),
+  );
+  assert.equal(peer.id, host.peerId);
+  const news = within(new Promise((resolve) => seeker.on('peer:discovered', (found, key) => key === hash2 && resolve(found))), 'news');
+  const late = stopAfter(t, api.createGunDiscovery({ gun: database(t, server.url), announceInterval: 300 }));
+  await within(late.announce(hash2), 'an announcement');
+  assert.equal((await news).id, late.peerId);
+});
+
+test('what was found is known after a restart without any relay', async (t) => {
+  const server = await relay(t);
+  const { hash, host } = await hostWith(t, api, 100, { ...ONLY_GUN, gun: database(t, server.url) });
+  const kept = { persistenceEnabled: true, persistenceDir: tempDir(t) };
+  const first = stopAfter(t, api.createGunDiscovery({ gun: database(t, server.url), ...kept }));
+  const known = await within(first.findPeers(hash, { maxPeers: 1, timeout: DEADLINE }), 'peers');
+  await within(first.stop(), 'the stop');
+  const silent = { get: () => silent, put: () => silent, on: () => silent };
+  const second = stopAfter(t, api.createGunDiscovery({ gun: silent, ...kept }));
+  const found = await within(second.findPeers(hash, { maxPeers: 1, timeout: DEADLINE }), 'peers of before');
+  assert.deepEqual([known[0].id, found[0].id], [host.peerId, host.peerId]);
 });
 
 test('a database that never answers holds nothing up', async (t) => {

@@ -1,7 +1,7 @@
 //! The engine behind host, client and network manager: starts and stops fabric, discovery and transfer of one node.
 //! Not here: sharing ([`sharing`](super::sharing)) and downloads ([`downloads`](super::downloads)).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 
 use tokio::sync::watch;
@@ -17,7 +17,7 @@ use super::watching::Watches;
 use super::ways::{Starter, Ways, tell_of_bootstrap};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::events::{ErrorRecord, Event};
-use crate::base::ids::{ContentKey, PeerId};
+use crate::base::ids::{ContentKey, FileHash, PeerId};
 use crate::base::limits;
 use crate::base::node_type::NodeType;
 use crate::base::options::{ClientOptions, ConnectOptions, FindOptions, FromJson, HostOptions, NodeOptions};
@@ -71,6 +71,8 @@ pub(super) struct Inner {
     manual: Mutex<Vec<(Candidate, Option<ContentKey>)>>,
     /// Announced on demand, besides what the library holds, and by which node.
     pub(super) announced: Mutex<BTreeMap<ContentKey, (Priority, Weak<Inner>)>>,
+    /// Files that are not announced everywhere.
+    pub(super) lower: Mutex<HashMap<FileHash, Priority>>,
     continuous: watch::Sender<bool>,
     running: RwLock<Option<Running>>,
     /// Serialises start and stop. Holds whether the node was stopped, after which it starts only when asked to.
@@ -110,6 +112,7 @@ impl Node {
                 graph: Mutex::default(),
                 manual: Mutex::default(),
                 announced: Mutex::default(),
+                lower: Mutex::default(),
                 continuous,
                 running: RwLock::new(None),
                 lifecycle: tokio::sync::Mutex::new(false),
@@ -257,13 +260,13 @@ impl Node {
             events: sink,
             continuous: inner.continuous.subscribe(),
         };
-        for key in inner.library.keys() {
-            if let (ContentKey::Id(id), Some(gun)) = (&key, &ways.gun)
-                && let Some(hash) = inner.library.hash_of(id)
-            {
-                gun.map_content(id, hash)?;
+        for (id, hash) in inner.library.mappings() {
+            if let Some(gun) = &ways.gun {
+                gun.map_content(&id, hash)?;
             }
-            discovery.announce(&key, Priority::High).await;
+        }
+        for key in inner.library.keys() {
+            discovery.announce(&key, self.priority(&key)).await;
         }
         for (key, priority) in self.announced_here() {
             discovery.announce(&key, priority).await;

@@ -164,10 +164,10 @@ mod tests {
             ..NodeOptions::default()
         };
         let mut told = sources(&fabric, NatProfile::default(), Vec::new(), false);
-        told.external = external(&options(false, 6000), fabric.port());
+        told.external = super::external(&options(false, 6000), fabric.port());
         assert_eq!(told.compose(), (vec!["/ip6/2001:db8::1/udp/6000/quic-v1".to_owned()], true));
-        assert_eq!(external(&options(true, 0), 7)[0], "/ip6/2001:db8::1/tcp/7");
-        assert!(external(&NodeOptions { external_ip: None, ..options(true, 5) }, 7).is_empty());
+        assert_eq!(super::external(&options(true, 0), 7)[0], "/ip6/2001:db8::1/tcp/7");
+        assert!(super::external(&NodeOptions { external_ip: None, ..options(true, 5) }, 7).is_empty());
         fabric.shutdown().await;
     }
 }

@@ -53,12 +53,11 @@ impl FromJson for KnownPeersOptions {
 /// The options of a node that concern Gun and its own address. Names are checked by who writes them.
 pub(super) fn check(node: &NodeOptions) -> Result<()> {
     const DAY_MS: u64 = 24 * 3600 * 1000;
-    let ttl = limits::MAX_ANNOUNCEMENT_TTL.as_millis() as u64;
     in_range("gunAnnounceInterval", node.gun_announce_interval_ms, 100, DAY_MS)?;
-    in_range("gunAnnounceTTL", node.gun_announce_ttl_ms, 1000, ttl)?;
-    in_range("gunPeerTTL", node.gun_peer_ttl_ms, 1000, ttl)?;
+    in_range("gunAnnounceTTL", node.gun_announce_ttl_ms, 1000, 365 * DAY_MS)?;
+    in_range("gunPeerTTL", node.gun_peer_ttl_ms, 1000, 365 * DAY_MS)?;
     in_range("gunCleanupInterval", node.gun_cleanup_interval_ms, 1000, DAY_MS)?;
-    in_range("gunMaxCachedPeers", node.gun_max_cached_peers, 1, limits::MAX_GUN_RECORDS_PER_KEY)?;
+    in_range("gunMaxCachedPeers", node.gun_max_cached_peers, 1, 1_000_000)?;
     let Some(ip) = &node.external_ip else { return Ok(()) };
     match ip.parse::<IpAddr>() {
         Ok(ip) if !ip.is_unspecified() && !ip.is_multicast() => Ok(()),
