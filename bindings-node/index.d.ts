@@ -338,7 +338,14 @@ export declare class FileHost extends EngineEmitter {
   /** Shares a file; works before the start too. */
   addFile(
     path: string | URL,
-    options?: { contentId?: string; announceLevel?: 'low' | 'medium' | 'high'; signal?: AbortSignal },
+    options?: {
+      contentId?: string;
+      /** How widely it is announced. Default `high`. */
+      announceLevel?: 'low' | 'medium' | 'high';
+      /** Another name of `announceLevel`. */
+      priority?: 'low' | 'medium' | 'high';
+      signal?: AbortSignal;
+    },
   ): Promise<FileInfo>;
   /** Shares every file below a directory. */
   addDirectory(path: string | URL, options?: { signal?: AbortSignal }): Promise<FileInfo[]>;

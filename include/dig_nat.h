@@ -353,6 +353,51 @@ typedef struct DigNatNodeOptions {
      */
     size_t gun_peers_count;
     /**
+     * Name of this node in the Gun graph. Default NULL: its peer id, under which nobody believes anything unsigned.
+     */
+    const char *gun_node_id;
+    /**
+     * Node of the Gun graph below which everything stands. Default NULL: the two below are roots.
+     */
+    const char *gun_namespace;
+    /**
+     * Node of the Gun graph below which peers stand. Default NULL: "dig-peers".
+     */
+    const char *gun_peer_map_name;
+    /**
+     * Node of the Gun graph below which content ids stand. Default NULL: "dig-content-maps".
+     */
+    const char *gun_content_map_name;
+    /**
+     * How often announcements to Gun are written again, in ms. Default 60000, range 100 to 86400000.
+     */
+    uint64_t gun_announce_interval_ms;
+    /**
+     * How long announcements to Gun hold, in ms, at most 48 h. Default 3600000, range 1000 to 31536000000.
+     */
+    uint64_t gun_announce_ttl_ms;
+    /**
+     * How long unsigned records of others hold that do not say so, in ms, at most 48 h. Default 3600000, range 1000 to
+     * 31536000000.
+     */
+    uint64_t gun_peer_ttl_ms;
+    /**
+     * How often expired records are forgotten, in ms. Default 300000, range 1000 to 86400000.
+     */
+    uint64_t gun_cleanup_interval_ms;
+    /**
+     * Peers that Gun names for one content which are remembered, at most 100. Default 100, range 1 to 1000000.
+     */
+    size_t gun_max_cached_peers;
+    /**
+     * Address at which this node is reached from outside, told to others besides those it finds itself. Default NULL: none.
+     */
+    const char *external_ip;
+    /**
+     * Port there, for TCP and UDP. Default 0: the one it listens on.
+     */
+    uint16_t external_port;
+    /**
      * Contact nothing but the local network and addresses given by the user. Default off, or on when the environment
      * variable DIG_NAT_LOCAL_ONLY is 1.
      */
@@ -690,6 +735,10 @@ typedef struct DigNatHostOptions {
      * Of the followed directory share no larger file, in bytes. Default 0: no limit.
      */
     uint64_t watch_max_file_size;
+    /**
+     * How widely the files of the followed directory are announced: "high", "medium" or "low". Default NULL: "high".
+     */
+    const char *watch_announce_priority;
 } DigNatHostOptions;
 
 /**
@@ -704,6 +753,10 @@ typedef struct DigNatAddFileOptions {
      * Readable id under which the file can also be found. Default NULL: none.
      */
     const char *content_id;
+    /**
+     * How widely it is announced: "high", "medium" or "low". Default NULL: "high".
+     */
+    const char *priority;
 } DigNatAddFileOptions;
 
 /**
@@ -738,6 +791,10 @@ typedef struct DigNatWatchOptions {
      * Share no larger file, in bytes. Default 0: no limit.
      */
     uint64_t max_file_size;
+    /**
+     * How widely the files are announced: "high", "medium" or "low". Default NULL: "high".
+     */
+    const char *priority;
     /**
      * Share a file when nothing was written to it for so long, in ms. Default 2000, range 10 to 3600000.
      */
@@ -1365,6 +1422,30 @@ enum DigNatStatus dig_nat_discovery_add_content_mapping(const struct DigNatDisco
                                                         const char *content_id,
                                                         const char *hash,
                                                         struct DigNatError **error);
+
+/**
+ * Takes a readable id away, and back from where it was told. Result: a flag, whether there was one. What others say of it
+ * stays theirs.
+ */
+enum DigNatStatus dig_nat_discovery_remove_content_mapping(const struct DigNatDiscovery *discovery,
+                                                           const char *content_id,
+                                                           DigNatDoneFn done,
+                                                           void *user,
+                                                           struct DigNatTask **task,
+                                                           struct DigNatError **error);
+
+/**
+ * Looks for the nodes of the hash table that are nearest to a place in it: that of a peer id, or where a hash or readable id
+ * is kept. Takes at most so many ms, 100 to 3600000. Result: as of dig_nat_discovery_find_peers, nearest first.
+ * INVALID_STATE without dht_enabled.
+ */
+enum DigNatStatus dig_nat_discovery_find_node(const struct DigNatDiscovery *discovery,
+                                              const char *target,
+                                              uint64_t timeout_ms,
+                                              DigNatDoneFn done,
+                                              void *user,
+                                              struct DigNatTask **task,
+                                              struct DigNatError **error);
 
 /**
  * The hash behind a readable id, as far as known here; else NULL. Free it with dig_nat_string_free.

@@ -3,6 +3,7 @@
 
 const { NodeObject, bare, hide } = require('./emitter');
 const { call, invalid, sync } = require('./errors');
+const { useGun } = require('./gun-instance');
 const native = require('./native');
 const { gunInstance, nodeJson } = require('./network-options');
 const { findJson, isHash, isObject, text, toJson, toPath, toPeer, toPeers } = require('./options');
@@ -14,7 +15,7 @@ const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 class FileClient extends NodeObject {
   constructor(options = {}) {
     super(sync(() => new native.NativeClient(nodeJson(options))), false);
-    hide(this, '_gun', gunInstance(options));
+    useGun(this, gunInstance(options));
     hide(this, '_downloads', new Map());
     hide(this, '_downloadDir', options?.options?.downloadDir ?? options?.downloadDir);
   }

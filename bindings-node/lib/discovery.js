@@ -5,6 +5,7 @@
 const { AnnouncePriority } = require('./constants');
 const { EngineObject, bare, emitSafely, hide } = require('./emitter');
 const { DigNatError, call, invalid, quiet, sync } = require('./errors');
+const { useGun } = require('./gun-instance');
 const native = require('./native');
 const { gunInstance, networkJson } = require('./network-options');
 const { findJson, isHash, isObject, isPeerId, text, toJson, toPeer } = require('./options');
@@ -35,7 +36,8 @@ class Discovery extends EngineObject {
     super(engine, true);
     hide(this, '_owner', owner);
     hide(this, '_way', way);
-    hide(this, '_gun', owner ? owner._gun : gunInstance(options));
+    if (owner) hide(this, '_gun', owner._gun);
+    else useGun(this, gunInstance(options));
     hide(this, '_announcePort', announcePort(options));
     hide(this, '_wanted', owner ? owner._wanted : new Map());
     hide(this, '_left', owner ? owner._left : new Map());
@@ -86,6 +88,11 @@ class Discovery extends EngineObject {
 
   addContentMapping(contentId, hash) {
     sync(() => this._native.addContentMapping(text('contentId', contentId), text('hash', hash)));
+  }
+
+  /** Takes a readable id away, and back from where it was told; whether there was one. May be left unawaited. */
+  removeContentMapping(contentId) {
+    return quiet(call(() => this._native.removeContentMapping(text('contentId', contentId))));
   }
 
   getHashForContent(contentId) {

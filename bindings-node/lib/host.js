@@ -1,8 +1,9 @@
 'use strict';
 // FileHost: shares files.
 
-const { NodeObject, emitSafely, hide } = require('./emitter');
+const { NodeObject, emitSafely } = require('./emitter');
 const { DigNatError, call, invalid, sync } = require('./errors');
+const { useGun } = require('./gun-instance');
 const native = require('./native');
 const { gunInstance, networkJson } = require('./network-options');
 const { isObject, optionalFunction, text, toJson, toPath } = require('./options');
@@ -12,7 +13,7 @@ class FileHost extends NodeObject {
   constructor(options = {}) {
     // A light host still hosts: `nodeType` says how much it may cache, not that it must not upload.
     super(sync(() => new native.NativeHost(networkJson(options))), true);
-    hide(this, '_gun', gunInstance(options));
+    useGun(this, gunInstance(options));
     const nested = isObject(options) && isObject(options.options) ? options.options : {};
     const callback = optionalFunction('hostFileCallback', options.hostFileCallback ?? nested.hostFileCallback);
     if (callback) {

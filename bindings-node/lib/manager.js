@@ -2,8 +2,9 @@
 // NetworkManager: hosting, downloading and message connections in one object.
 
 const { Connection } = require('./connection');
-const { NodeObject, bare, emitSafely, hide } = require('./emitter');
+const { NodeObject, bare, emitSafely } = require('./emitter');
 const { call, invalid, sync } = require('./errors');
+const { useGun } = require('./gun-instance');
 const native = require('./native');
 const { gunInstance, nodeJson } = require('./network-options');
 const { findJson, isObject, text, toJson, toPath, toPeer, toPeers, toWish } = require('./options');
@@ -13,7 +14,7 @@ const { prepareTarget, runDownload, runTask } = require('./transfer');
 class NetworkManager extends NodeObject {
   constructor(options = {}) {
     super(sync(() => new native.NativeManager(nodeJson(options))), true);
-    hide(this, '_gun', gunInstance(options));
+    useGun(this, gunInstance(options));
   }
 
   /** Opens the port; connections opened by others arrive as `connection` events. */

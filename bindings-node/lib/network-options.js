@@ -5,12 +5,29 @@
 const { isObject, toJson, toPeer } = require('./options');
 const { NODE_TYPE } = require('./constants');
 
-// What the engine knows of each nested object. The rest of them (caches, intervals) has no counterpart.
-const NESTED = {
-  dhtOptions: ['bootstrapNodes', 'dhtNetwork', 'isShardHost', 'numShardPrefixes', 'shardPrefixLength', 'shardPrefixes'],
-  gunOptions: ['gunPeers'],
-  localOptions: ['interfaces'],
+// What the original called the options of Gun, where all of them were Gun's.
+const GUN_NAMES = {
+  nodeId: 'gunNodeId',
+  namespace: 'gunNamespace',
+  peerMapName: 'gunPeerMapName',
+  contentMapName: 'gunContentMapName',
+  announceInterval: 'gunAnnounceInterval',
+  announceTTL: 'gunAnnounceTTL',
+  peerTTL: 'gunPeerTTL',
+  cleanupInterval: 'gunCleanupInterval',
+  maxCachedPeers: 'gunMaxCachedPeers',
 };
+
+// What the engine knows of each nested object, and what it calls it. The rest of them (caches, files) has no counterpart.
+const NESTED = {
+  dhtOptions: same('bootstrapNodes', 'dhtNetwork', 'isShardHost', 'numShardPrefixes', 'shardPrefixLength', 'shardPrefixes'),
+  gunOptions: { ...GUN_NAMES, ...same('gunPeers', 'externalIp', 'externalPort', ...Object.values(GUN_NAMES)) },
+  localOptions: same('interfaces'),
+};
+
+function same(...names) {
+  return Object.fromEntries(names.map((name) => [name, name]));
+}
 
 /** The options of an object that takes part in a network, as JSON. `extra` counts before everything. */
 function networkJson(options, extra) {
@@ -47,9 +64,17 @@ function fromNested(options) {
   const found = {};
   for (const [bag, names] of Object.entries(NESTED)) {
     if (!isObject(options[bag])) continue;
-    for (const name of names) {
-      if (options[bag][name] !== undefined && options[bag][name] !== null) found[name] = options[bag][name];
-    }
+    Object.assign(found, renamed(options[bag], names));
+  }
+  return found;
+}
+
+/** What an object has of these names, under those of the engine; its own name for something counts before others. */
+function renamed(object, names) {
+  const found = {};
+  for (const [name, engine] of Object.entries(names)) {
+    const value = object[name];
+    if (value !== undefined && value !== null && (name === engine || found[engine] === undefined)) found[engine] = value;
   }
   return found;
 }
@@ -88,4 +113,4 @@ function gunInstance(options) {
   return [...nested, ...gunForms(options)].find(isGunInstance);
 }
 
-module.exports = { gunInstance, networkJson, nodeJson };
+module.exports = { GUN_NAMES, gunInstance, networkJson, nodeJson, renamed };

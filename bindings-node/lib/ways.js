@@ -3,9 +3,13 @@
 // peer exchange, which has methods of its own (pex).
 
 const { AnnouncePriority, PEER_SOURCES } = require('./constants');
-const { call, quiet } = require('./errors');
+const { call, invalid, quiet } = require('./errors');
 const { Discovery, PART, leaveOut, only } = require('./discovery');
+const { GUN_NAMES, renamed } = require('./network-options');
 const { isObject, text } = require('./options');
+
+// As long as a search for peers.
+const DEFAULT_TIMEOUT = 5000;
 
 /** Options of a way on its own; those of a part of a manager stay as they are. */
 function alone(way, options, adapt = (own) => own) {
@@ -26,6 +30,14 @@ class DHTClient extends Discovery {
   /** Announcements are renewed by themselves: the interval of the original has no effect. */
   announcePeer(infoHash, port) {
     return this.announce(infoHash, port);
+  }
+
+  /** The nodes nearest to a place in the table, nearest first, as `(id, timeout)` or `(id, {timeout})`. */
+  async findNode(targetId, options) {
+    const target = text('targetId', targetId);
+    const timeout = (isObject(options) ? options.timeout : options) ?? DEFAULT_TIMEOUT;
+    if (!Number.isInteger(timeout) || timeout < 1) throw invalid('timeout', `${String(timeout)} is no time in ms`);
+    return JSON.parse(await call(() => this._native.findNode(target, timeout)));
   }
 
   /** From now on the peer is not among those found for the content. */
@@ -58,7 +70,7 @@ class GunDiscovery extends Discovery {
     return super.addInfoHash(infoHash, priority || AnnouncePriority.MEDIUM);
   }
 
-  /** Takes an announcement back; whether there was one. */
+  /** Takes an announcement back, with those of its content ids; whether there was one. */
   unannounce(infoHash) {
     return quiet(call(() => this._native.withdraw(text('infoHash', infoHash))));
   }
@@ -68,11 +80,11 @@ class GunDiscovery extends Discovery {
   }
 }
 
-// The original kept what it learned from Gun in another directory than everything else.
+// All options of this class were Gun's, and the original kept what it learned from Gun in another directory than everything else.
 function withGunDefaults(options) {
   const { port, ...rest } = options;
   const keeps = options.persistenceEnabled ?? options.enablePersistence;
-  return { announcePort: port, ...(keeps ? { persistenceDir: './.dig-data' } : {}), ...rest };
+  return { announcePort: port, ...(keeps ? { persistenceDir: './.dig-data' } : {}), ...renamed(options, GUN_NAMES), ...rest };
 }
 
 module.exports = { DHTClient, GunDiscovery, LocalDiscovery, alone, portIsAnnounced };

@@ -7,6 +7,7 @@ use napi_derive::napi;
 
 use crate::callback::{self, EventFunction, ProgressFunction};
 use crate::discovery::NativeDiscovery;
+use crate::gun::NativeGun;
 use crate::task::NativeTask;
 use crate::{error, json};
 
@@ -119,6 +120,12 @@ impl NativeClient {
     #[napi]
     pub fn nat_profile(&self) -> napi::Result<Option<String>> {
         self.inner.nat_profile().map(|profile| json::text(&NatReport::from(profile))).transpose()
+    }
+
+    /// Uses the program's Gun database from the next start on.
+    #[napi]
+    pub fn use_gun(&self, gun: &NativeGun) {
+        self.inner.set_gun_backend(Some(gun.backend()));
     }
 
     /// Hands every event from now on to a function.

@@ -6,6 +6,7 @@ use dig_nat_core::base::options::{AnnounceOptions, KnownPeersOptions, Unknown};
 use napi_derive::napi;
 
 use crate::callback::{self, EventFunction};
+use crate::gun::NativeGun;
 use crate::{error, json};
 
 /// All ways of discovery, or those that the options leave on.
@@ -137,10 +138,29 @@ impl NativeDiscovery {
         Ok(found.as_ref().map(FileHash::to_string))
     }
 
+    /// Takes a readable id away; whether there was one.
+    #[napi]
+    pub async fn remove_content_mapping(&self, content_id: String) -> napi::Result<bool> {
+        self.inner.remove_content_mapping(&content_id).await.map_err(error::to_js)
+    }
+
+    /// The nodes of the hash table nearest to a place in it; a list of `DiscoveredPeer`.
+    #[napi]
+    pub async fn find_node(&self, target: String, timeout_ms: u32) -> napi::Result<String> {
+        let nodes = self.inner.find_node(&target, timeout_ms.into()).await.map_err(error::to_js)?;
+        json::text(&nodes)
+    }
+
     /// What this node keeps for others as a shard host.
     #[napi]
     pub fn shard_prefixes(&self) -> Vec<String> {
         self.inner.shard_prefixes()
+    }
+
+    /// Uses the program's Gun database from the next start on.
+    #[napi]
+    pub fn use_gun(&self, gun: &NativeGun) {
+        self.inner.set_gun_backend(Some(gun.backend()));
     }
 
     /// Hands every event from now on to a function.

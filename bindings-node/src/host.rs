@@ -6,6 +6,7 @@ use dig_nat_core::base::options::Unknown;
 use napi_derive::napi;
 
 use crate::callback::{self, ContentFunction, EventFunction};
+use crate::gun::NativeGun;
 use crate::task::NativeTask;
 use crate::{error, json};
 
@@ -138,6 +139,12 @@ impl NativeHost {
     #[napi]
     pub fn nat_profile(&self) -> napi::Result<Option<String>> {
         self.inner.nat_profile().map(|profile| json::text(&NatReport::from(profile))).transpose()
+    }
+
+    /// Uses the program's Gun database from the next start on.
+    #[napi]
+    pub fn use_gun(&self, gun: &NativeGun) {
+        self.inner.set_gun_backend(Some(gun.backend()));
     }
 
     /// Hands every event from now on to a function.

@@ -15,6 +15,7 @@ mod connection;
 mod discovery;
 mod error;
 mod functions;
+mod gun;
 mod host;
 mod json;
 mod network;

@@ -10,6 +10,7 @@ use napi_derive::napi;
 
 use crate::callback::{self, EventFunction, ProgressFunction};
 use crate::connection::NativeConnection;
+use crate::gun::NativeGun;
 use crate::reach::{NativeDiagnosis, NativeReaching};
 use crate::task::NativeTask;
 use crate::{error, json};
@@ -163,6 +164,12 @@ impl NativeManager {
     #[napi]
     pub fn nat_profile(&self) -> napi::Result<Option<String>> {
         self.inner.nat_profile().map(|profile| json::text(&NatReport::from(profile))).transpose()
+    }
+
+    /// Uses the program's Gun database from the next start on.
+    #[napi]
+    pub fn use_gun(&self, gun: &NativeGun) {
+        self.inner.set_gun_backend(Some(gun.backend()));
     }
 
     /// Hands every event from now on to a function.

@@ -272,3 +272,28 @@ test('discovery refuses what it cannot use', { timeout: DEADLINE }, async (t) =>
   await rejects(manager.findPeers(EMPTY_HASH, 0), 'ERR_INVALID_ARGUMENT');
   assert.deepEqual(manager.getPeersForInfoHash(EMPTY_HASH), []);
 });
+
+test('the nodes of the hash table near a place are found', { timeout: 2 * DEADLINE }, async (t) => {
+  const first = stopAfter(t, api.createDHTClient());
+  await within(first.start(), 'the start');
+  const other = stopAfter(t, api.createDHTClient({ bootstrapNodes: [`127.0.0.1:${first.port}`] }));
+  for (const target of [first.peerId, hashOf('a place'), 'a readable id']) {
+    const near = await within(other.findNode(target, { timeout: DEADLINE }), 'nodes');
+    assert.deepEqual(near.map((node) => [node.id, node.port, node.source]), [[first.peerId, first.port, 'dht']]);
+  }
+  await rejects(other.findNode(''), 'ERR_INVALID_ARGUMENT');
+  await rejects(other.findNode('a', -1), 'ERR_INVALID_ARGUMENT');
+  const without = stopAfter(t, new api.PeerDiscoveryManager({ ...LOCAL, localEnabled: false }));
+  await rejects(without.getDHTClient().findNode('a'), 'ERR_INVALID_STATE');
+});
+
+test('how widely a file is announced is said when it is added', { timeout: 2 * DEADLINE }, async (t) => {
+  const directory = tempDir(t);
+  const host = stopAfter(t, api.createHost({ ...LOCAL, watchDir: directory, watchAnnouncePriority: 'low' }));
+  const file = writeFile(directory, 'a.bin', 'content');
+  await within(host.start(), 'the start');
+  const found = await within(api.findPeers(hashOf('content'), 0, { ...LOCAL, ...FIND }), 'the search');
+  assert.equal(found[0].id, host.peerId, 'the local network hears of every priority');
+  await rejects(host.addFile(file, { announceLevel: 'urgent' }), 'ERR_INVALID_ARGUMENT');
+  assert.throws(() => api.createHost({ watchAnnouncePriority: 'urgent' }), { code: 'ERR_INVALID_ARGUMENT' });
+});

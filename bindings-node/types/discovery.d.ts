@@ -11,7 +11,7 @@ export {};
 
 // -------------------------------------------------------------------------------------------------------------- options
 
-/** Any Gun database; kept as it is. */
+/** A Gun database, told by its methods `get`, `put` and `on`: used as it is, and nothing of the program's in it is ended. */
 export type GunLike = any;
 
 /** A node of the hash table: `host:port`, a multiaddr, or an object. */
@@ -39,6 +39,18 @@ export interface GunOptions {
   gun?: GunLike;
   /** Another name of `gun`. */
   instance?: GunLike;
+  /** Another name of `gunNodeId`, as the following are of the options of `NodeOptions` with `gun` before them. */
+  nodeId?: string;
+  namespace?: string;
+  peerMapName?: string;
+  contentMapName?: string;
+  announceInterval?: number;
+  announceTTL?: number;
+  peerTTL?: number;
+  cleanupInterval?: number;
+  maxCachedPeers?: number;
+  externalIp?: string | null;
+  externalPort?: number | null;
   [name: string]: any;
 }
 
@@ -88,14 +100,23 @@ export interface GunDiscoveryOptions extends Omit<PeerDiscoveryOptions, 'options
   gun?: GunLike;
   /** Another name of `announcePort`. */
   port?: number;
+  /** Name in the graph, another name of `gunNodeId`. Default the peer id, under which nobody believes anything unsigned. */
+  nodeId?: string;
+  /** Another name of `gunNamespace`. */
+  namespace?: string;
+  /** How often announcements are written again, in ms; another name of `gunAnnounceInterval`. Default 60000. */
   announceInterval?: number;
-  peerTTL?: number;
-  cleanupInterval?: number;
-  externalIp?: string | null;
-  externalPort?: number | null;
+  /** How long announcements hold, in ms; another name of `gunAnnounceTTL`. Default 3600000. */
   announceTTL?: number;
+  /** How long unsigned records hold that do not say so, in ms; another name of `gunPeerTTL`. Default 3600000. */
+  peerTTL?: number;
+  /** How often expired records are forgotten, in ms; another name of `gunCleanupInterval`. Default 300000. */
+  cleanupInterval?: number;
+  /** Peers remembered of one content, at most 100; another name of `gunMaxCachedPeers`. Default 100. */
   maxCachedPeers?: number;
+  /** Another name of `gunPeerMapName`. Default `dig-peers`. */
   peerMapName?: string;
+  /** Another name of `gunContentMapName`. Default `dig-content-maps`. */
   contentMapName?: string;
 }
 
@@ -161,6 +182,8 @@ declare class Discovery extends EventEmitter {
   findPeers(id: string, options?: FindPeersOptions): Promise<DiscoveredPeer[]>;
   findPeers(id: string, maxPeers?: number, timeout?: number): Promise<DiscoveredPeer[]>;
   addContentMapping(contentId: string, hash: string): void;
+  /** Takes a readable id away, and back from where it was told; whether there was one. What others say of it stays theirs. */
+  removeContentMapping(contentId: string): Promise<boolean>;
   getHashForContent(contentId: string): string | undefined;
   getContentForHash(hash: string): string | undefined;
   /** The hash behind a readable id, from whoever says it first; undefined when nobody does in time (5000 ms). Starts the
@@ -201,6 +224,9 @@ export declare class DHTClient extends Discovery {
   constructor(options?: DHTClientOptions);
   /** The same as `announce`; announcements are renewed by themselves. */
   announcePeer(infoHash: string, port: number, intervalMinutes?: number): Promise<void>;
+  /** The nodes of the table nearest to a place in it, nearest first, of those that answer in time (5000 ms): that of a peer id,
+   * or where a hash or readable id is kept. Starts the object. */
+  findNode(targetId: string, options?: number | { timeout?: number }): Promise<DiscoveredPeer[]>;
   /** From now on the peer is not among those found for the content, or for any. */
   removePeer(peerId: string, infoHash?: string): void;
 }
@@ -216,7 +242,7 @@ export declare class GunDiscovery extends Discovery {
   /** The live Gun database it was given, undefined for addresses of relays. */
   readonly gun: GunLike;
   addInfoHash(infoHash: string, highPriority?: boolean | AnnouncePriority | 'high' | 'medium' | 'low'): Promise<void>;
-  /** Takes an announcement back; whether there was one. */
+  /** Takes an announcement back, with those of its content ids; whether there was one. */
   unannounce(infoHash: string, peerId?: string): Promise<boolean>;
   mapContentIdToHash(contentId: string, hash: string): Promise<void>;
 }

@@ -66,11 +66,38 @@ export interface NodeOptions extends LaterOptions {
   enableGun?: boolean;
   /** Gun relays, `https://host/gun` or `ws://host:port/gun`. Default none. */
   gunPeers?: string[];
-  /** The address of a Gun relay, several, or `{peers}`: another way to give `gunPeers`. A live Gun database is kept. */
+  /** Name of this node in the Gun graph. Default its peer id, under which nobody believes anything unsigned. */
+  gunNodeId?: string;
+  /** Node of the Gun graph below which everything stands. Default none. */
+  gunNamespace?: string;
+  /** Node of the Gun graph below which peers stand. Default `dig-peers`. */
+  gunPeerMapName?: string;
+  /** Node of the Gun graph below which content ids stand. Default `dig-content-maps`. */
+  gunContentMapName?: string;
+  /** How often announcements to Gun are written again, in ms. Default 60000. */
+  gunAnnounceInterval?: number;
+  /** How long they hold, in ms, at most 48 h. Default 3600000. */
+  gunAnnounceTTL?: number;
+  /** Another name of `gunAnnounceTTL`. */
+  gunAnnounceTtl?: number;
+  /** How long unsigned records of others hold that do not say so, in ms, at most 48 h. Default 3600000. */
+  gunPeerTTL?: number;
+  /** Another name of `gunPeerTTL`. */
+  gunPeerTtl?: number;
+  /** How often expired records are forgotten, in ms. Default 300000. */
+  gunCleanupInterval?: number;
+  /** Peers that Gun names for one content which are remembered, at most 100. Default 100. */
+  gunMaxCachedPeers?: number;
+  /** Address at which this node is reached from outside, told to others besides those it finds itself. */
+  externalIp?: string | null;
+  /** Port there, for TCP and UDP. Default the one it listens on. */
+  externalPort?: number | null;
+  /** A live Gun database of the program, which is used instead of relays and never stopped; or the address of a Gun relay,
+   * several, or `{peers}`: another way to give `gunPeers`. */
   gun?: GunLike;
   /** Another name of `gun`. */
   gunInstance?: GunLike;
-  /** `peers`, `gun` or `instance` in it are further ways to give `gunPeers`. */
+  /** `gun`, `instance` or `peers` in it are further ways to give `gun` or `gunPeers`; its other options are those above. */
   gunOptions?: GunOptions;
   /** Contact nothing but the local network and given addresses. Default false, or DIG_NAT_LOCAL_ONLY=1. */
   localOnly?: boolean;

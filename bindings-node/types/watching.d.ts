@@ -1,5 +1,7 @@
 // Options of directories that a host follows. Not here: the host, which is in index.d.ts.
 
+import { AnnouncePriority } from './constants';
+
 /** Options of a host that follows a directory from its start on. */
 export interface HostWatchOptions {
   /** Follow what changes in `directory`: new files are shared, removed ones withdrawn. Default false. */
@@ -14,6 +16,9 @@ export interface HostWatchOptions {
   watchExcludeExtensions?: string[];
   /** Of the followed directory share no larger file, in bytes. Default 0: no limit. */
   watchMaxFileSize?: number;
+  /** How widely the files of the followed directory are announced: `high`: everywhere, `medium`: local network, hash table
+   * and connected peers, `low`: only the local network. Default `high`. */
+  watchAnnouncePriority?: AnnouncePriority | 'high' | 'medium' | 'low';
 }
 
 /** Options of sharing a directory and following what changes in it. */
@@ -26,6 +31,12 @@ export interface WatchOptions {
   excludeExtensions?: string[];
   /** Share no larger file, in bytes. Default 0: no limit. */
   maxFileSize?: number;
+  /** How widely the files are announced. Default `high`. */
+  priority?: AnnouncePriority | 'high' | 'medium' | 'low';
+  /** Another name of `priority`. */
+  announceLevel?: AnnouncePriority | 'high' | 'medium' | 'low';
+  /** Another name of `priority`. */
+  watchAnnouncePriority?: AnnouncePriority | 'high' | 'medium' | 'low';
   /** Share a file when nothing was written to it for so long, in ms. Default 2000. */
   stabilityThreshold?: number;
   /** Look through the directory at this interval, in ms, instead of asking the operating system. Default 0: ask it. */

@@ -110,6 +110,20 @@ impl PeerDiscoveryManager {
         )
     }
 
+    fn remove_content_mapping(&self, content_id: String) -> PyResult<Operation> {
+        self.0.future(
+            |manager| async move { manager.remove_content_mapping(&content_id).await },
+            |py, removed| Ok(removed.into_pyobject(py)?.to_owned().into_any().unbind()),
+        )
+    }
+
+    fn find_node(&self, target: String, timeout_ms: u64) -> PyResult<Operation> {
+        self.0.future(
+            |manager| async move { manager.find_node(&target, timeout_ms).await },
+            |py, nodes| convert::record(py, &nodes),
+        )
+    }
+
     fn shard_prefixes(&self, py: Python<'_>) -> PyResult<Vec<String>> {
         self.0.call(py, api::PeerDiscoveryManager::shard_prefixes)
     }

@@ -71,6 +71,8 @@ def test_the_blocking_form():
         assert (named.address, named.port) == ("127.0.0.1", 9)
         other.add_content_mapping("mine", HASH)
         assert other.find_hash("mine") == HASH and other.content_for_hash(HASH) == "mine"
+        assert other.remove_content_mapping("mine") and not other.remove_content_mapping("mine")
+        assert other.hash_for_content("mine") is None
         assert one.withdraw(HASH)
     assert one.port == 0
 
@@ -78,6 +80,18 @@ def test_the_blocking_form():
 def test_a_shard_host_says_which_part_it_keeps():
     with sync.FileHost(is_shard_host=True, shard_prefixes=["00", "0a"], local_enabled=False) as host:
         assert host.shard_prefixes() == ["00", "0a"]
+
+
+async def test_nodes_near_a_place_are_found():
+    only = {"local_enabled": False, "pex_enabled": False, "gun_enabled": False}
+    async with dig.PeerDiscoveryManager(**only) as first:
+        async with dig.PeerDiscoveryManager(**only, bootstrap_nodes=[f"127.0.0.1:{first.port}"]) as other:
+            for target in [first.peer_id, HASH, "a readable id"]:
+                near = await other.find_node(target, timeout=30.0)
+                assert [(node.id, node.source) for node in near] == [(first.peer_id, "dht")]
+    async with dig.PeerDiscoveryManager(dht_enabled=False, **only) as without:
+        with pytest.raises(dig.DigNatInvalidStateError, match="dhtEnabled"):
+            await without.find_node(HASH)
 
 
 def test_wrong_options_are_named():

@@ -86,7 +86,7 @@ async fn add_all(host: &FileHost, arguments: &ShareArguments) -> dig_nat_core::R
         } else if path.is_dir() {
             files.extend(host.add_directory(path).wait().await?);
         } else {
-            let options = AddFileOptions { content_id: arguments.id.clone() };
+            let options = AddFileOptions { content_id: arguments.id.clone(), ..AddFileOptions::default() };
             files.push(host.add_file(path, options).wait().await?);
         }
     }

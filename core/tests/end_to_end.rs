@@ -114,7 +114,7 @@ async fn found_on_the_local_network_by_hash_and_by_content_id() {
     host.start().await.expect("start");
     let mut events = host.subscribe();
     let id = format!("my film {}", host.port());
-    let options = AddFileOptions { content_id: Some(id.clone()) };
+    let options = AddFileOptions { content_id: Some(id.clone()), ..AddFileOptions::default() };
     let info = host.add_file(&path, options).await.expect("share");
     assert_eq!(host.hash_for_content(&id), Some(info.hash));
     let added = async {

@@ -8,12 +8,12 @@ use std::time::Duration;
 use dig_nat_core::ErrorKind;
 use dig_nat_core::api::{FileClient, FileHost, PeerDiscoveryManager, ProgressFn};
 use dig_nat_core::base::events::{Event, Progress};
-use dig_nat_core::base::ids::ContentKey;
+use dig_nat_core::base::ids::{ContentKey, FileHash};
 use dig_nat_core::base::limits;
 use dig_nat_core::base::options::{
     AddFileOptions, AnnounceOptions, ClientOptions, DownloadOptions, FindOptions, HostOptions, NodeOptions,
 };
-use dig_nat_core::gun::{GunRelay, GunRelayConfig};
+use dig_nat_core::gun::{Cell, Entry, GunBackend, GunClient, GunClientConfig, GunRelay, GunRelayConfig};
 
 /// Longest any single step may take; generous, because the machine may be busy.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -45,7 +45,7 @@ async fn host(options: NodeOptions, folder: &std::path::Path, id: &str, content:
     std::fs::write(&path, content).expect("written");
     let host = FileHost::new(options, HostOptions::default()).expect("valid");
     within(host.start()).await.expect("started");
-    let named = AddFileOptions { content_id: Some(id.to_owned()) };
+    let named = AddFileOptions { content_id: Some(id.to_owned()), ..AddFileOptions::default() };
     let info = within(host.add_file(&path, named).wait()).await.expect("shared");
     (host, ContentKey::Hash(info.hash))
 }
@@ -118,6 +118,81 @@ async fn by_a_gun_relay_alone() {
     assert_eq!(within(asking.find_hash("not-on-gun", 500)).await.expect("asked"), None);
     within(asking.stop()).await.expect("stopped");
     within(host.stop()).await.expect("stopped");
+    within(relay.stop()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_a_graph_that_the_program_hands_over() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let relay = GunRelay::start(GunRelayConfig::default()).await.expect("started");
+    let peers = vec![format!("ws://{}/gun", relay.address())];
+    let graph = || GunClient::start(GunClientConfig { peers: peers.clone(), ..GunClientConfig::default() });
+    let (own, others) = (graph().expect("valid"), graph().expect("valid"));
+    let options = || NodeOptions {
+        gun_enabled: true,
+        gun_namespace: Some("our space".into()),
+        gun_peer_map_name: "peers".into(),
+        gun_node_id: Some("node 1".into()),
+        ..alone()
+    };
+    let host = FileHost::new(options(), HostOptions::default()).expect("valid");
+    host.set_gun_backend(Some(own.clone()));
+    let path = folder.path().join("file.bin");
+    std::fs::write(&path, data(1000, 9)).expect("written");
+    let hash = within(host.add_file(&path, AddFileOptions::default()).wait()).await.expect("shared").hash;
+    within(host.start()).await.expect("started");
+    let client = FileClient::new(options(), ClientOptions::default()).expect("valid");
+    client.set_gun_backend(Some(others.clone()));
+    let find = FindOptions { max_peers: 1, timeout_ms: 60_000 };
+    let found = within(client.find_peers(ContentKey::Hash(hash), find)).await.expect("asked");
+    assert_eq!(found.iter().map(|peer| &*peer.source).collect::<Vec<_>>(), ["gun"]);
+    within(client.stop()).await.expect("stopped");
+    within(host.stop()).await.expect("stopped");
+    // The graphs are the program's: they go on, and show where the host stood and that it has gone.
+    let place: Vec<String> =
+        ["our space", "peers", &hash.to_string(), "node 1"].iter().map(|&name| name.to_owned()).collect();
+    let entry = Entry::Value(Cell { value: "still there".into(), state: 0.0 });
+    within(own.put(&[place.clone(), vec!["note".into()]].concat(), entry, DEADLINE)).await.expect("confirmed");
+    let record = within(others.once(&place, DEADLINE)).await.expect("read").expect("a record");
+    assert_eq!(record["note"].value, "still there".into());
+    // Switched off, it is not used.
+    let off = PeerDiscoveryManager::new(alone()).expect("valid");
+    off.set_gun_backend(Some(others.clone()));
+    let none = within(off.find_peers(ContentKey::Hash(hash), FindOptions { max_peers: 1, timeout_ms: 300 })).await;
+    assert!(none.expect("asked").is_empty());
+    within(off.stop()).await.expect("stopped");
+    within(async { tokio::join!(own.stop(), others.stop()) }).await;
+    within(relay.stop()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mapping_is_taken_back_and_one_made_early_is_told_at_the_start() {
+    let relay = GunRelay::start(GunRelayConfig::default()).await.expect("started");
+    let gun = || NodeOptions { gun_enabled: true, gun_peers: vec![format!("ws://{}/gun", relay.address())], ..alone() };
+    let (one, other) =
+        (PeerDiscoveryManager::new(gun()).expect("valid"), PeerDiscoveryManager::new(gun()).expect("valid"));
+    let hash = FileHash::of(b"mapped");
+    one.add_content_mapping("early", hash).expect("mapped");
+    within(one.start()).await.expect("started");
+    assert_eq!(within(other.find_hash("early", 60_000)).await.expect("asked"), Some(hash));
+    within(
+        one.announce(ContentKey::Hash(hash), AnnounceOptions { content_id: Some("late".into()), ..Default::default() }),
+    )
+    .await
+    .expect("announced");
+    let find = || FindOptions { max_peers: 1, timeout_ms: 60_000 };
+    assert_eq!(within(other.find_peers("late".parse().expect("a key"), find())).await.expect("asked").len(), 1);
+    assert!(within(one.remove_content_mapping("early")).await.expect("removed"));
+    assert!(!within(one.remove_content_mapping("early")).await.expect("asked"));
+    assert_eq!((one.hash_for_content("early"), one.hash_for_content("late")), (None, Some(hash)));
+    // Everything that was announced with it.
+    assert!(within(one.withdraw(&ContentKey::Hash(hash))).await.expect("withdrawn"));
+    assert!(!within(one.withdraw(&"late".parse().expect("a key"))).await.expect("asked"));
+    let without = one.find_node("early", 1000);
+    assert_eq!(within(without).await.expect_err("no hash table").kind(), ErrorKind::InvalidState);
+    for node in [one, other] {
+        within(node.stop()).await.expect("stopped");
+    }
     within(relay.stop()).await;
 }
 

@@ -303,6 +303,60 @@ pub unsafe extern "C" fn dig_nat_discovery_add_content_mapping(
     }
 }
 
+/// Takes a readable id away, and back from where it was told. Result: a flag, whether there was one. What others say of it
+/// stays theirs.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dig_nat_discovery_remove_content_mapping(
+    discovery: *const DigNatDiscovery,
+    content_id: *const c_char,
+    done: DigNatDoneFn,
+    user: *mut c_void,
+    task: *mut *mut DigNatTask,
+    error: *mut *mut DigNatError,
+) -> DigNatStatus {
+    // SAFETY: pointers as documented.
+    unsafe {
+        edge(error, || {
+            argument::clear(task);
+            let object = handles::get(discovery)?;
+            let content_id = argument::text(content_id, "content_id")?.to_owned();
+            let discovery = object.with(PeerDiscoveryManager::clone);
+            start(&object.runtime, Callbacks::new(done, None, user), task, |_| {
+                Operation::future(async move { discovery.remove_content_mapping(&content_id).await.map(Record::flag) })
+            })
+        })
+    }
+}
+
+/// Looks for the nodes of the hash table that are nearest to a place in it: that of a peer id, or where a hash or readable id
+/// is kept. Takes at most so many ms, 100 to 3600000. Result: as of dig_nat_discovery_find_peers, nearest first.
+/// INVALID_STATE without dht_enabled.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dig_nat_discovery_find_node(
+    discovery: *const DigNatDiscovery,
+    target: *const c_char,
+    timeout_ms: u64,
+    done: DigNatDoneFn,
+    user: *mut c_void,
+    task: *mut *mut DigNatTask,
+    error: *mut *mut DigNatError,
+) -> DigNatStatus {
+    // SAFETY: pointers as documented.
+    unsafe {
+        edge(error, || {
+            argument::clear(task);
+            let object = handles::get(discovery)?;
+            let target = argument::text(target, "target")?.to_owned();
+            let discovery = object.with(PeerDiscoveryManager::clone);
+            start(&object.runtime, Callbacks::new(done, None, user), task, |_| {
+                Operation::future(async move {
+                    discovery.find_node(&target, timeout_ms).await.map(|nodes| Record::list(&nodes, Record::peer))
+                })
+            })
+        })
+    }
+}
+
 /// The hash behind a readable id, as far as known here; else NULL. Free it with dig_nat_string_free.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dig_nat_discovery_hash_for_content(

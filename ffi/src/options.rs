@@ -73,6 +73,29 @@ pub struct DigNatNodeOptions {
     pub gun_peers: *const *const c_char,
     /// How many Gun relays.
     pub gun_peers_count: usize,
+    /// Name of this node in the Gun graph. Default NULL: its peer id, under which nobody believes anything unsigned.
+    pub gun_node_id: *const c_char,
+    /// Node of the Gun graph below which everything stands. Default NULL: the two below are roots.
+    pub gun_namespace: *const c_char,
+    /// Node of the Gun graph below which peers stand. Default NULL: "dig-peers".
+    pub gun_peer_map_name: *const c_char,
+    /// Node of the Gun graph below which content ids stand. Default NULL: "dig-content-maps".
+    pub gun_content_map_name: *const c_char,
+    /// How often announcements to Gun are written again, in ms. Default 60000, range 100 to 86400000.
+    pub gun_announce_interval_ms: u64,
+    /// How long announcements to Gun hold, in ms, at most 48 h. Default 3600000, range 1000 to 31536000000.
+    pub gun_announce_ttl_ms: u64,
+    /// How long unsigned records of others hold that do not say so, in ms, at most 48 h. Default 3600000, range 1000 to
+    /// 31536000000.
+    pub gun_peer_ttl_ms: u64,
+    /// How often expired records are forgotten, in ms. Default 300000, range 1000 to 86400000.
+    pub gun_cleanup_interval_ms: u64,
+    /// Peers that Gun names for one content which are remembered, at most 100. Default 100, range 1 to 1000000.
+    pub gun_max_cached_peers: usize,
+    /// Address at which this node is reached from outside, told to others besides those it finds itself. Default NULL: none.
+    pub external_ip: *const c_char,
+    /// Port there, for TCP and UDP. Default 0: the one it listens on.
+    pub external_port: u16,
     /// Contact nothing but the local network and addresses given by the user. Default off, or on when the environment
     /// variable DIG_NAT_LOCAL_ONLY is 1.
     pub local_only: DigNatSwitch,
@@ -152,6 +175,8 @@ pub struct DigNatHostOptions {
     pub watch_exclude_extensions_count: usize,
     /// Of the followed directory share no larger file, in bytes. Default 0: no limit.
     pub watch_max_file_size: u64,
+    /// How widely the files of the followed directory are announced: "high", "medium" or "low". Default NULL: "high".
+    pub watch_announce_priority: *const c_char,
 }
 
 /// Options of a client or manager beyond those of every node.
@@ -206,6 +231,8 @@ pub struct DigNatAddFileOptions {
     pub size: usize,
     /// Readable id under which the file can also be found. Default NULL: none.
     pub content_id: *const c_char,
+    /// How widely it is announced: "high", "medium" or "low". Default NULL: "high".
+    pub priority: *const c_char,
 }
 
 /// Options of looking at the NAT in front of this machine.
@@ -354,6 +381,7 @@ pub(crate) unsafe fn node(options: *const DigNatNodeOptions) -> Result<NodeOptio
         switch(&mut node.pex_enabled, c.pex_enabled, "pex_enabled")?;
         switch(&mut node.gun_enabled, c.gun_enabled, "gun_enabled")?;
         node.gun_peers = argument::texts(c.gun_peers, c.gun_peers_count, "gun_peers")?;
+        discovering::node(&mut node, &c)?;
         node.node_type = argument::optional_text(c.node_type, "node_type")?.map(str::to_owned);
         switch(&mut node.local_only, c.local_only, "local_only")?;
         if c.interfaces_count > 0 {
@@ -394,6 +422,7 @@ pub(crate) unsafe fn host(options: *const DigNatHostOptions) -> Result<HostOptio
         host.watch_exclude_extensions =
             argument::texts(c.watch_exclude_extensions, exclude, "watch_exclude_extensions")?;
         number(&mut host.watch_max_file_size, c.watch_max_file_size);
+        text(&mut host.watch_announce_priority, c.watch_announce_priority, "watch_announce_priority")?;
         checked(host)
     }
 }
@@ -437,7 +466,10 @@ pub(crate) unsafe fn add_file(options: *const DigNatAddFileOptions) -> Result<Ad
     // SAFETY: as in `node`.
     unsafe {
         let c = argument::options(options, "add file options")?;
-        checked(AddFileOptions { content_id: argument::optional_text(c.content_id, "content_id")?.map(str::to_owned) })
+        let content_id = argument::optional_text(c.content_id, "content_id")?.map(str::to_owned);
+        let mut file = AddFileOptions { content_id, ..AddFileOptions::default() };
+        text(&mut file.priority, c.priority, "priority")?;
+        checked(file)
     }
 }
 
@@ -506,6 +538,15 @@ fn choice(value: DigNatSwitch, name: &str) -> Result<Option<bool>> {
 fn switch(option: &mut bool, value: DigNatSwitch, name: &str) -> Result<()> {
     if let Some(value) = choice(value, name)? {
         *option = value;
+    }
+    Ok(())
+}
+
+/// A text that has a default; NULL leaves it.
+unsafe fn text(option: &mut String, pointer: *const c_char, name: &str) -> Result<()> {
+    // SAFETY: handed on.
+    if let Some(text) = unsafe { argument::optional_text(pointer, name) }? {
+        text.clone_into(option);
     }
     Ok(())
 }

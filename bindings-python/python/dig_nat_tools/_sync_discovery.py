@@ -76,6 +76,19 @@ class PeerDiscoveryManager(Started[_native.PeerDiscoveryManager]):
         """
         return run_blocking(self._native.find_hash(content_id, milliseconds("timeout", timeout)))
 
+    def remove_content_mapping(self, content_id: str) -> bool:
+        """Takes a readable id away, and back from where it was told; ``False`` when there was none."""
+        return run_blocking(self._native.remove_content_mapping(content_id))
+
+    def find_node(self, target: str, timeout: float = 5.0) -> list[DiscoveredPeer]:
+        """The nodes of the hash table nearest to a place in it, nearest first: that of a peer id, or where a hash or
+        readable id is kept.
+
+        Raises :class:`~dig_nat_tools.DigNatInvalidStateError` without ``dht_enabled``.
+        """
+        found = run_blocking(self._native.find_node(target, milliseconds("timeout", timeout)))
+        return [records.discovered_peer(raw) for raw in found]
+
     def content_for_hash(self, hash: str) -> str | None:
         """The readable id of a hash."""
         return self._native.content_for_hash(hash)

@@ -1,5 +1,7 @@
 //! A file client: finds peers and downloads files.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::discovering::PeerDiscoveryManager;
@@ -10,6 +12,7 @@ use super::task::Task;
 use crate::base::error::Result;
 use crate::base::ids::{ContentKey, FileHash, PeerId};
 use crate::base::options::{self, ClientOptions, DownloadOptions, FindOptions, HostOptions, NodeOptions, Unknown};
+use crate::gun::GunBackend;
 use crate::nat::profile::NatProfile;
 
 /// Downloads files. Nothing is opened before [`start`](Self::start). Clones are the same client.
@@ -108,6 +111,11 @@ impl FileClient {
     /// the event `nat:detected`.
     pub fn nat_profile(&self) -> Option<NatProfile> {
         self.node.nat_profile()
+    }
+
+    /// See [`FileHost::set_gun_backend`](super::FileHost::set_gun_backend).
+    pub fn set_gun_backend(&self, graph: Option<Arc<dyn GunBackend>>) {
+        self.node.set_gun_backend(graph);
     }
 
     /// Subscribes to events.

@@ -20,6 +20,7 @@ use crate::base::options::{
 use crate::base::priority::Priority;
 use crate::discovery::candidate::SourceKind;
 use crate::discovery::manager::PeerDiscovery;
+use crate::gun::GunBackend;
 
 /// The nodes of this process that were started and not dropped.
 static NODES: Mutex<Vec<Weak<Inner>>> = Mutex::new(Vec::new());
@@ -84,7 +85,7 @@ impl PeerDiscoveryManager {
         self.node.announce_for(key, &options).await
     }
 
-    /// Takes an announcement back. Whether there was one.
+    /// Takes an announcement back, and those of content ids that were announced with it. Whether there was one.
     pub async fn withdraw(&self, key: &ContentKey) -> Result<bool> {
         self.node.withdraw(key).await
     }
@@ -133,6 +134,20 @@ impl PeerDiscoveryManager {
         self.node.add_content_mapping(content_id, hash)
     }
 
+    /// Takes a readable id away, and back from where it was told. Whether there was one. What others say of it stays theirs.
+    pub async fn remove_content_mapping(&self, content_id: &str) -> Result<bool> {
+        self.node.remove_content_mapping(content_id).await
+    }
+
+    /// The nodes of the hash table that are nearest to a place in it, nearest first, of those that answer within the time,
+    /// in ms (100 to 3600000): that of a peer id, or where a hash or content id is kept. The table need not know the peer.
+    ///
+    /// Errors: `InvalidState` without `dhtEnabled`, `InvalidArgument` for an empty target, `LimitReached` with too many
+    /// lookups. Cancel safe.
+    pub async fn find_node(&self, target: &str, timeout_ms: u64) -> Result<Vec<DiscoveredPeer>> {
+        self.node.find_node(target, timeout_ms).await
+    }
+
     /// The hash behind a readable id, as far as it is known here.
     pub fn hash_for_content(&self, content_id: &str) -> Option<FileHash> {
         self.node.hash_for_content(content_id)
@@ -153,6 +168,11 @@ impl PeerDiscoveryManager {
     /// The readable id of a hash.
     pub fn content_for_hash(&self, hash: &FileHash) -> Option<String> {
         self.node.content_for_hash(hash)
+    }
+
+    /// See [`FileHost::set_gun_backend`](super::FileHost::set_gun_backend).
+    pub fn set_gun_backend(&self, graph: Option<Arc<dyn GunBackend>>) {
+        self.node.set_gun_backend(graph);
     }
 
     /// Subscribes to events.
@@ -228,19 +248,38 @@ impl Node {
         }
     }
 
+    async fn find_node(&self, target: &str, timeout_ms: u64) -> Result<Vec<DiscoveredPeer>> {
+        let key: ContentKey = target.parse()?;
+        FindOptions { timeout_ms, ..FindOptions::default() }.validate()?;
+        let off =
+            || Error::new(ErrorKind::InvalidState, "this node takes no part in the hash table: dhtEnabled is off");
+        let dht = self.ensure_started().await?.ways.dht.ok_or_else(off)?;
+        let found = dht.find_node(&key, Duration::from_millis(timeout_ms)).await?;
+        Ok(found.iter().map(DiscoveredPeer::from).collect())
+    }
+
     pub(super) fn shard_prefixes(&self) -> Vec<String> {
         let dht = self.running().and_then(|running| running.ways.dht);
         dht.map(|dht| dht.shard_prefixes().iter().map(ToString::to_string).collect()).unwrap_or_default()
     }
 
     /// Takes an announcement back, wherever it was made.
-    async fn withdraw(&self, key: &ContentKey) -> Result<bool> {
-        let Some(host) = self.forget_announced(key) else { return Ok(false) };
-        // A host that was stopped meanwhile has withdrawn everything.
-        if let Ok(discovery) = host.discovery() {
-            discovery.withdraw(key).await;
+    pub(super) async fn withdraw(&self, key: &ContentKey) -> Result<bool> {
+        let mut keys = vec![key.clone()];
+        if let ContentKey::Hash(hash) = key {
+            let ids = self.inner.library.mappings().into_iter().filter(|(_, mapped)| mapped == hash);
+            keys.extend(ids.map(|(id, _)| ContentKey::Id(id)));
         }
-        Ok(true)
+        let mut any = false;
+        for key in keys {
+            let Some(host) = self.forget_announced(&key) else { continue };
+            any = true;
+            // A host that was stopped meanwhile has withdrawn everything.
+            if let Ok(discovery) = host.discovery() {
+                discovery.withdraw(&key).await;
+            }
+        }
+        Ok(any)
     }
 
     /// Lets others of this process find this node by its port.

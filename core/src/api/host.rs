@@ -1,6 +1,7 @@
 //! A file host: shares files and directories with whoever asks.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -11,6 +12,7 @@ use super::task::Task;
 use crate::base::error::Result;
 use crate::base::ids::{FileHash, PeerId};
 use crate::base::options::{self, AddFileOptions, ClientOptions, HostOptions, NodeOptions, Unknown, WatchOptions};
+use crate::gun::GunBackend;
 use crate::nat::profile::NatProfile;
 
 /// Shares files. Nothing is opened before [`start`](Self::start). Clones are the same host.
@@ -133,6 +135,12 @@ impl FileHost {
     /// before the start.
     pub fn shard_prefixes(&self) -> Vec<String> {
         self.node.shard_prefixes()
+    }
+
+    /// Finds and announces through this Gun graph instead of `gunPeers`, from the next start on; `gunEnabled` still decides
+    /// whether. Unlike a client of relays that the node makes itself, it is not stopped with the node: it is the program's.
+    pub fn set_gun_backend(&self, graph: Option<Arc<dyn GunBackend>>) {
+        self.node.set_gun_backend(graph);
     }
 
     /// Subscribes to events.

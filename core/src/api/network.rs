@@ -1,6 +1,7 @@
 //! A network manager: hosting, downloading and message connections in one object.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -17,6 +18,7 @@ use crate::base::options::{
     self, AddFileOptions, ClientOptions, ConnectOptions, DownloadOptions, FindOptions, HostOptions, NodeOptions,
     Unknown,
 };
+use crate::gun::GunBackend;
 use crate::nat::profile::NatProfile;
 
 /// Everything a node can do. Nothing is opened before [`start`](Self::start). Clones are the same manager.
@@ -146,6 +148,11 @@ impl NetworkManager {
     /// the event `nat:detected`.
     pub fn nat_profile(&self) -> Option<NatProfile> {
         self.node.nat_profile()
+    }
+
+    /// See [`FileHost::set_gun_backend`](super::FileHost::set_gun_backend).
+    pub fn set_gun_backend(&self, graph: Option<Arc<dyn GunBackend>>) {
+        self.node.set_gun_backend(graph);
     }
 
     /// Subscribes to events.

@@ -1,7 +1,7 @@
 //! The engine behind host, client and network manager: starts and stops fabric, discovery and transfer of one node.
 //! Not here: sharing ([`sharing`](super::sharing)) and downloads ([`downloads`](super::downloads)).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 
 use tokio::sync::watch;
@@ -17,7 +17,7 @@ use super::watching::Watches;
 use super::ways::{Starter, Ways, tell_of_bootstrap};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::events::{ErrorRecord, Event};
-use crate::base::ids::{ContentKey, PeerId};
+use crate::base::ids::{ContentKey, FileHash, PeerId};
 use crate::base::limits;
 use crate::base::node_type::NodeType;
 use crate::base::options::{ClientOptions, ConnectOptions, FindOptions, FromJson, HostOptions, NodeOptions};
@@ -27,6 +27,7 @@ use crate::discovery::source::{Candidate, SourceKind};
 use crate::fabric::{
     Fabric, FabricConfig, FabricEvent, FabricEvents, Identity, Incoming, Link, check_target, is_address,
 };
+use crate::gun::GunBackend;
 use crate::nat::profile::NatProfile;
 use crate::nat::registry::driver::ConnectionRegistry;
 use crate::net::clock::Clock;
@@ -66,9 +67,12 @@ pub(super) struct Inner {
     pub(super) cache: OnceLock<Arc<HashCache>>,
     id: OnceLock<String>,
     callback: Mutex<Option<FileCallback>>,
+    graph: Mutex<Option<Arc<dyn GunBackend>>>,
     manual: Mutex<Vec<(Candidate, Option<ContentKey>)>>,
     /// Announced on demand, besides what the library holds, and by which node.
     pub(super) announced: Mutex<BTreeMap<ContentKey, (Priority, Weak<Inner>)>>,
+    /// Files that are not announced everywhere.
+    pub(super) lower: Mutex<HashMap<FileHash, Priority>>,
     continuous: watch::Sender<bool>,
     running: RwLock<Option<Running>>,
     /// Serialises start and stop. Holds whether the node was stopped, after which it starts only when asked to.
@@ -105,8 +109,10 @@ impl Node {
                 cache: OnceLock::new(),
                 id: OnceLock::new(),
                 callback: Mutex::default(),
+                graph: Mutex::default(),
                 manual: Mutex::default(),
                 announced: Mutex::default(),
+                lower: Mutex::default(),
                 continuous,
                 running: RwLock::new(None),
                 lifecycle: tokio::sync::Mutex::new(false),
@@ -205,8 +211,16 @@ impl Node {
         let registry = self.registry().await?;
         let reachability = Reachability::start(options, &fabric, &inner.events, &tracker, &stop, registry)?;
         let kind = self.node_type()?;
-        let ways =
-            Starter { options, kind, fabric: &fabric, discovery: &discovery, reachability: &reachability, serves };
+        let graph = lock(&inner.graph).clone();
+        let ways = Starter {
+            options,
+            kind,
+            fabric: &fabric,
+            discovery: &discovery,
+            reachability: &reachability,
+            graph,
+            serves,
+        };
         let ways = ways.start().await?;
         if let Some(dht) = &ways.dht {
             tracker
@@ -246,13 +260,13 @@ impl Node {
             events: sink,
             continuous: inner.continuous.subscribe(),
         };
-        for key in inner.library.keys() {
-            if let (ContentKey::Id(id), Some(gun)) = (&key, &ways.gun)
-                && let Some(hash) = inner.library.hash_of(id)
-            {
-                gun.map_content(id, hash)?;
+        for (id, hash) in inner.library.mappings() {
+            if let Some(gun) = &ways.gun {
+                gun.map_content(&id, hash)?;
             }
-            discovery.announce(&key, Priority::High).await;
+        }
+        for key in inner.library.keys() {
+            discovery.announce(&key, self.priority(&key)).await;
         }
         for (key, priority) in self.announced_here() {
             discovery.announce(&key, priority).await;
@@ -421,6 +435,11 @@ impl Node {
         if let Some(server) = self.running().and_then(|running| running.engine.server) {
             server.set_fallback(self.fallback());
         }
+    }
+
+    /// From the next start on.
+    pub(crate) fn set_gun_backend(&self, graph: Option<Arc<dyn GunBackend>>) {
+        *lock(&self.inner.graph) = graph;
     }
 
     /// Asks the user's callback for content that no file answers, and keeps what it describes.

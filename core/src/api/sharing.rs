@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
-use super::node::Node;
+use super::node::{Node, lock};
 use super::records::{FileCallback, FileInfo};
 use super::task::Task;
 use crate::base::error::{Error, ErrorKind, Result};
@@ -27,12 +27,13 @@ impl Node {
         let node = self.clone();
         Task::spawn(async move |cancel| {
             options.validate()?;
+            let priority: Priority = options.priority.parse()?;
             let content_id = options.content_id;
-            let mut shared = node.share(vec![path], content_id.as_deref(), &cancel).await?;
+            let mut shared = node.share(vec![path], content_id.as_deref(), priority, &cancel).await?;
             let (_, result) = shared.pop().ok_or_else(|| Error::new(ErrorKind::Internal, "a file was not hashed"))?;
             let mut info = result?;
             if let Some(id) = content_id {
-                node.announce(ContentKey::Id(id.as_str().into())).await;
+                node.announce(ContentKey::Id(id.as_str().into()), priority).await;
                 info.content_id = Some(id);
             }
             Ok(info)
@@ -45,7 +46,7 @@ impl Node {
             let state: Vec<PathBuf> = node.inner.node.state_dir().into_iter().collect();
             let files = node.inner.workers.run(move || directory::scan_without(&path, &state)).await??;
             let mut shared = Vec::with_capacity(files.len());
-            for (_, result) in node.share(files, None, &cancel).await? {
+            for (_, result) in node.share(files, None, Priority::High, &cancel).await? {
                 match result {
                     Ok(info) => shared.push(info),
                     Err(error) => node.warn(&error),
@@ -55,11 +56,13 @@ impl Node {
         })
     }
 
-    /// Hashes files and puts them into the library, in the given order, under the content id if there is one.
+    /// Hashes files and puts them into the library, in the given order, under the content id if there is one, and announces
+    /// them.
     pub(super) async fn share(
         &self,
         paths: Vec<PathBuf>,
         content_id: Option<&str>,
+        priority: Priority,
         cancel: &CancellationToken,
     ) -> Result<Vec<(PathBuf, Result<FileInfo>)>> {
         let cache = self.cache();
@@ -93,7 +96,7 @@ impl Node {
                     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
                     let name = if name.len() > limits::MAX_FILE_NAME_BYTES { String::new() } else { name };
                     let bytes = ByteSource::File { path: path.clone(), fingerprint };
-                    self.put(Arc::new(Entry::complete(description, name, bytes)), content_id).await
+                    self.put(Arc::new(Entry::complete(description, name, bytes)), content_id, priority).await
                 }
                 Err(error) => Err(error),
             };
@@ -102,14 +105,15 @@ impl Node {
         Ok(shared)
     }
 
-    async fn put(&self, entry: Arc<Entry>, content_id: Option<&str>) -> Result<FileInfo> {
+    async fn put(&self, entry: Arc<Entry>, content_id: Option<&str>, priority: Priority) -> Result<FileInfo> {
         // First, so that a bad id shares nothing.
         if let Some(id) = content_id {
             self.add_content_mapping(id, entry.description.hash())?;
         }
         self.inner.library.insert(Arc::clone(&entry))?;
         let info = self.info(&entry);
-        self.announce(ContentKey::Hash(info.hash)).await;
+        self.note_priority(info.hash, priority);
+        self.announce(ContentKey::Hash(info.hash), priority).await;
         self.inner.events.send(Event::FileAdded {
             hash: info.hash,
             path: info.path.display().to_string(),
@@ -119,20 +123,43 @@ impl Node {
         Ok(info)
     }
 
-    async fn announce(&self, key: ContentKey) {
+    async fn announce(&self, key: ContentKey, priority: Priority) {
         // Before the start there is nobody to tell; starting announces everything.
         if let Some(running) = self.running() {
-            running.engine.discovery.announce(&key, Priority::High).await;
+            running.engine.discovery.announce(&key, priority).await;
         }
     }
 
+    /// Remembers how widely a file is announced, for the next start.
+    fn note_priority(&self, hash: FileHash, priority: Priority) {
+        let mut lower = lock(&self.inner.lower);
+        match priority {
+            Priority::High => drop(lower.remove(&hash)),
+            Priority::Medium | Priority::Low => drop(lower.insert(hash, priority)),
+        }
+    }
+
+    /// How widely what is shared is announced.
+    pub(super) fn priority(&self, key: &ContentKey) -> Priority {
+        let hash = match key {
+            ContentKey::Hash(hash) => Some(*hash),
+            ContentKey::Id(id) => self.inner.library.hash_of(id),
+        };
+        hash.and_then(|hash| lock(&self.inner.lower).get(&hash).copied()).unwrap_or_default()
+    }
+
     pub(crate) async fn remove_file(&self, hash: FileHash) -> Result<bool> {
-        let id = self.content_for_hash(&hash);
+        let ids = self.inner.library.mappings().into_iter().filter(|(_, mapped)| *mapped == hash);
+        let ids: Vec<Arc<str>> = ids.map(|(id, _)| id).collect();
         let Some(entry) = self.inner.library.remove(&hash, GoneReason::Removed) else { return Ok(false) };
+        lock(&self.inner.lower).remove(&hash);
         if let Some(running) = self.running() {
             running.engine.discovery.withdraw(&ContentKey::Hash(hash)).await;
-            if let Some(id) = id {
-                running.engine.discovery.withdraw(&ContentKey::Id(id.as_str().into())).await;
+            for id in ids {
+                if let Some(gun) = &running.ways.gun {
+                    gun.unmap_content(&id);
+                }
+                running.engine.discovery.withdraw(&ContentKey::Id(id)).await;
             }
         }
         let path = entry.path().map(|path| path.display().to_string()).unwrap_or_default();
@@ -168,15 +195,31 @@ impl Node {
                 if let (Some(running), true) = (self.running(), self.has_file(&hash))
                     && let Ok(runtime) = tokio::runtime::Handle::try_current()
                 {
+                    let priority = self.priority(&ContentKey::Hash(hash));
                     // Announced in the background, because this call also serves synchronous callers.
                     runtime.spawn(running.tracker.track_future(async move {
-                        running.engine.discovery.announce(&ContentKey::Id(id), Priority::High).await;
+                        running.engine.discovery.announce(&ContentKey::Id(id), priority).await;
                     }));
                 }
                 Ok(())
             }
             ContentKey::Hash(_) => Err(Error::invalid("contentId", "64 hex digits are a hash, not a content id")),
         }
+    }
+
+    /// Takes a readable id away, here and from where it was told.
+    pub(crate) async fn remove_content_mapping(&self, content_id: &str) -> Result<bool> {
+        let ContentKey::Id(id) = content_id.parse()? else { return Ok(false) };
+        let had = self.inner.library.unmap_id(&id).is_some();
+        let key = ContentKey::Id(Arc::clone(&id));
+        let announced = self.withdraw(&key).await?;
+        if let Some(running) = self.running() {
+            if let Some(gun) = &running.ways.gun {
+                gun.unmap_content(&id);
+            }
+            running.engine.discovery.withdraw(&key).await;
+        }
+        Ok(had || announced)
     }
 
     pub(crate) fn hash_for_content(&self, content_id: &str) -> Option<FileHash> {

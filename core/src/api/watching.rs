@@ -17,6 +17,7 @@ use crate::base::events::Event;
 use crate::base::ids::{ContentKey, FileHash};
 use crate::base::limits;
 use crate::base::options::{FromJson, WatchOptions};
+use crate::base::priority::Priority;
 use crate::store::watch::driver::{Told, Watcher};
 use crate::store::watch::{Change, WatchConfig};
 
@@ -70,6 +71,7 @@ impl Node {
                 node: Arc::downgrade(&node.inner),
                 hashes: HashMap::new(),
                 copies: HashMap::new(),
+                priority: options.priority.parse()?,
                 stop: stop.clone(),
             };
             let config = config(options, node.inner.node.state_dir());
@@ -128,6 +130,7 @@ struct Watch {
     hashes: HashMap<PathBuf, FileHash>,
     /// Files with the same content: it is shared as long as there is one.
     copies: HashMap<FileHash, BTreeSet<PathBuf>>,
+    priority: Priority,
     stop: CancellationToken,
 }
 
@@ -225,7 +228,7 @@ impl Watch {
         if paths.is_empty() {
             return Vec::new();
         }
-        let results = match node.share(paths, None, &self.stop).await {
+        let results = match node.share(paths, None, self.priority, &self.stop).await {
             Ok(results) => results,
             Err(error) => {
                 node.warn(&error);
@@ -280,7 +283,7 @@ impl Watch {
         let gone = Event::FileRemoved { hash, path: path.display().to_string() };
         if let Some(copy) = self.copies.get(&hash).and_then(BTreeSet::first).cloned() {
             node.inner.events.send(gone);
-            if let Err(error) = node.share(vec![copy], None, &self.stop).await {
+            if let Err(error) = node.share(vec![copy], None, self.priority, &self.stop).await {
                 node.warn(&error);
             }
             return;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -35,6 +36,8 @@ pub(super) struct Starter<'a> {
     pub fabric: &'a Fabric,
     pub discovery: &'a PeerDiscovery,
     pub reachability: &'a Reachability,
+    /// A Gun graph that the program has handed over; used instead of relays.
+    pub graph: Option<Arc<dyn GunBackend>>,
     /// Whether this node serves anybody: who does not need not be found.
     pub serves: bool,
 }
@@ -45,6 +48,7 @@ pub(super) struct Ways {
     pub exchange: PeerExchange,
     pub dht: Option<Arc<Dht>>,
     pub gun: Option<Arc<GunDiscovery>>,
+    /// The links to relays that end with the node. A graph that was handed over is the program's.
     client: Option<Arc<GunClient>>,
 }
 
@@ -55,6 +59,8 @@ impl Starter<'_> {
         // What can be wrong comes first, before anything runs.
         let dht = self.options.dht_enabled.then(|| self.dht_config()).transpose()?;
         let client = self.gun_client()?;
+        let own = client.clone().map(|client| client as Arc<dyn GunBackend>);
+        let graph = self.graph.clone().filter(|_| self.options.gun_enabled).or(own);
         self.local().await;
         let exchange = self.exchange();
         let mut ways = Ways { exchange, dht: None, gun: None, client };
@@ -65,10 +71,8 @@ impl Starter<'_> {
             self.discovery.register(dht.clone()).await;
             ways.dht = Some(dht);
         }
-        if let Some(client) = &ways.client {
-            let config = GunConfig { persistence_dir: self.options.state_dir(), ..GunConfig::default() };
-            let backend: Arc<dyn GunBackend> = client.clone();
-            let gun = Arc::new(GunDiscovery::start(config, self.own(), backend).await?);
+        if let Some(backend) = graph {
+            let gun = Arc::new(GunDiscovery::start(self.gun_config(), self.own(), backend).await?);
             self.discovery.register(gun.clone()).await;
             ways.gun = Some(gun);
         }
@@ -141,8 +145,25 @@ impl Starter<'_> {
         options.shard_prefixes.iter().map(parse).collect()
     }
 
+    fn gun_config(&self) -> GunConfig {
+        let options = self.options;
+        GunConfig {
+            node_id: options.gun_node_id.clone(),
+            namespace: options.gun_namespace.clone(),
+            peer_map_name: options.gun_peer_map_name.clone(),
+            content_map_name: options.gun_content_map_name.clone(),
+            announce_interval: Duration::from_millis(options.gun_announce_interval_ms),
+            announce_ttl: Duration::from_millis(options.gun_announce_ttl_ms).min(limits::MAX_ANNOUNCEMENT_TTL),
+            peer_ttl: Duration::from_millis(options.gun_peer_ttl_ms).min(limits::MAX_ANNOUNCEMENT_TTL),
+            cleanup_interval: Duration::from_millis(options.gun_cleanup_interval_ms),
+            max_cached_peers: options.gun_max_cached_peers,
+            persistence_dir: options.state_dir(),
+            ..GunConfig::default()
+        }
+    }
+
     fn gun_client(&self) -> Result<Option<Arc<GunClient>>> {
-        if !self.options.gun_enabled || self.options.gun_peers.is_empty() {
+        if !self.options.gun_enabled || self.options.gun_peers.is_empty() || self.graph.is_some() {
             return Ok(None);
         }
         let config = GunClientConfig { peers: self.options.gun_peers.clone(), ..GunClientConfig::default() };

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::error::{Error, Result};
 use super::limits;
 use super::node_type::NodeType;
+use super::priority::Priority;
 
 /// One option as listed in the manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,6 +181,32 @@ options! {
         gun_enabled: bool = true, "gunEnabled" | "enableGun" | "gun_enabled";
         /// Gun relays (`https://host/gun`, `ws://host:port/gun`). Default none.
         gun_peers: Vec<String> = Vec::new(), "gunPeers" | "gun_peers";
+        /// Name of this node in the Gun graph. Default none: its peer id, under which nobody believes anything unsigned.
+        gun_node_id: Option<String> = None, "gunNodeId" | "gun_node_id";
+        /// Node of the Gun graph below which everything stands. Default none: the two below are roots.
+        gun_namespace: Option<String> = None, "gunNamespace" | "gun_namespace";
+        /// Node of the Gun graph below which peers stand. Default `dig-peers`.
+        gun_peer_map_name: String = "dig-peers".to_owned(), "gunPeerMapName" | "gun_peer_map_name";
+        /// Node of the Gun graph below which content ids stand. Default `dig-content-maps`.
+        gun_content_map_name: String = "dig-content-maps".to_owned(), "gunContentMapName" | "gun_content_map_name";
+        /// How often announcements to Gun are written again, in ms; beyond a hundred a second less often. Default 60000,
+        /// range 100 to 86400000.
+        gun_announce_interval_ms: u64 = 60_000, "gunAnnounceInterval" | "gun_announce_interval_ms";
+        /// How long announcements to Gun hold, in ms; longer than 48 h counts as 48 h. Default 3600000, range 1000 to
+        /// 31536000000.
+        gun_announce_ttl_ms: u64 = 3_600_000, "gunAnnounceTTL" | "gunAnnounceTtl" | "gun_announce_ttl_ms";
+        /// How long unsigned records of others hold that do not say so, in ms; longer than 48 h counts as 48 h. Default
+        /// 3600000, range 1000 to 31536000000.
+        gun_peer_ttl_ms: u64 = 3_600_000, "gunPeerTTL" | "gunPeerTtl" | "gun_peer_ttl_ms";
+        /// How often expired records are forgotten, in ms. Default 300000, range 1000 to 86400000.
+        gun_cleanup_interval_ms: u64 = 300_000, "gunCleanupInterval" | "gun_cleanup_interval_ms";
+        /// Peers that Gun names for one content which are remembered; more than 100 counts as 100. Default 100, range 1 to
+        /// 1000000.
+        gun_max_cached_peers: usize = limits::MAX_GUN_RECORDS_PER_KEY, "gunMaxCachedPeers" | "gun_max_cached_peers";
+        /// Address at which this node is reached from outside, told to others besides those it finds itself. Default none.
+        external_ip: Option<String> = None, "externalIp" | "external_ip";
+        /// Port there, for TCP and UDP. Default 0: the one it listens on.
+        external_port: u16 = 0, "externalPort" | "external_port";
         /// Contact nothing but the local network and addresses given by the user. Default false, or true when the
         /// environment variable `DIG_NAT_LOCAL_ONLY` is `1`.
         local_only: bool = env_switch("DIG_NAT_LOCAL_ONLY"), "localOnly" | "local_only";
@@ -246,6 +273,9 @@ options! {
         watch_exclude_extensions: Vec<String> = Vec::new(), "watchExcludeExtensions" | "watch_exclude_extensions";
         /// Of the followed directory share no larger file, in bytes. Default 0: no limit.
         watch_max_file_size: u64 = 0, "watchMaxFileSize" | "watch_max_file_size";
+        /// How widely the files of the followed directory are announced: `high`: everywhere, `medium`: local network, hash
+        /// table and connected peers, `low`: only the local network. Default `high`.
+        watch_announce_priority: String = "high".to_owned(), "watchAnnouncePriority" | "watch_announce_priority";
     }
 
     /// Options of a file client beyond those of every node.
@@ -286,6 +316,9 @@ options! {
     AddFileOptions {
         /// Readable id under which the file can also be found. Default none.
         content_id: Option<String> = None, "contentId" | "content_id";
+        /// How widely it is announced: `high`: everywhere, `medium`: local network, hash table and connected peers, `low`:
+        /// only the local network. Default `high`.
+        priority: String = "high".to_owned(), "priority" | "announceLevel";
     }
 
     /// Options of looking at the NAT in front of this machine.
@@ -365,6 +398,7 @@ impl FromJson for NodeOptions {
         in_range("numShardPrefixes", self.num_shard_prefixes, 1, limits::MAX_SHARD_PREFIXES as u32)?;
         in_range("shardPrefixLength", self.shard_prefix_length, 1, 8)?;
         in_range("gunPeers", self.gun_peers.len(), 0, limits::MAX_GUN_RELAYS)?;
+        discovering::check(self)?;
         in_range("portMappingLifetime", self.port_mapping_lifetime_s, 120, 86_400)?;
         in_range("stunServers", self.stun_servers.len(), 0, limits::MAX_STUN_SERVERS)?;
         in_range("relays", self.relays.len(), 0, limits::MAX_RELAYS)?;
@@ -386,6 +420,7 @@ impl HostOptions {
             include_extensions: self.watch_include_extensions.clone(),
             exclude_extensions: self.watch_exclude_extensions.clone(),
             max_file_size: self.watch_max_file_size,
+            priority: self.watch_announce_priority.clone(),
             ..WatchOptions::default()
         }
     }
@@ -437,6 +472,7 @@ impl FromJson for AddFileOptions {
     const TABLE: &'static [OptionInfo] = Self::OPTIONS;
 
     fn validate(&self) -> Result<()> {
+        self.priority.parse::<Priority>()?;
         match &self.content_id {
             Some(id) => in_range("contentId", id.len(), 1, limits::MAX_CONTENT_ID_BYTES),
             None => Ok(()),

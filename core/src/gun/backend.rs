@@ -7,8 +7,10 @@ use futures::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 
 use super::interests::{Entry, Update};
-use super::value::Record;
-use crate::base::error::Result;
+use super::names;
+use super::value::{Record, Value};
+use crate::base::error::{Error, Result};
+use crate::base::limits;
 
 /// Access to a Gun graph. Object safe; shared behind an `Arc`.
 ///
@@ -37,6 +39,22 @@ pub trait GunBackend: Send + Sync {
         watch::channel(0).1
     }
 
+    /// Asks relays again for everything that is subscribed to; what comes is news as always. Discovery calls it at each of
+    /// its announce intervals. By default nothing is done: a client that has its links itself knows when to ask again.
+    fn refresh(&self) {}
+
     /// Ends all links, and all waits with `InvalidState`. Idempotent.
     fn stop(&self) -> BoxFuture<'_, ()>;
+}
+
+/// `InvalidArgument` for fields that must not be written.
+pub(super) fn check(entry: &Entry) -> Result<()> {
+    let fits = |value: &Value| value.size() <= limits::MAX_GUN_VALUE_BYTES;
+    let fine = match entry {
+        Entry::Value(cell) => fits(&cell.value),
+        Entry::Record(record) => {
+            !record.is_empty() && record.iter().all(|(key, cell)| names::is_allowed(key) && fits(&cell.value))
+        }
+    };
+    if fine { Ok(()) } else { Err(Error::invalid("record", "has no fields, or one that cannot be written")) }
 }

@@ -29,6 +29,8 @@ pub use value::{Cell, Record, Value};
 #[cfg(feature = "engine")]
 pub use backend::GunBackend;
 #[cfg(feature = "engine")]
+pub use driver::bridge::GunBridge;
+#[cfg(feature = "engine")]
 pub use driver::client::{GunClient, GunClientConfig};
 #[cfg(feature = "engine")]
 pub use driver::relay::{GunRelay, GunRelayConfig};

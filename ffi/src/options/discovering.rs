@@ -4,9 +4,9 @@
 use std::ffi::c_char;
 
 use dig_nat_core::Result;
-use dig_nat_core::base::options::{AnnounceOptions, KnownPeersOptions};
+use dig_nat_core::base::options::{AnnounceOptions, KnownPeersOptions, NodeOptions};
 
-use super::{checked, number};
+use super::{DigNatNodeOptions, checked, number, text};
 use crate::argument::{self, Sized1st};
 
 /// Options of announcing a content.
@@ -62,9 +62,7 @@ pub(crate) unsafe fn announce(options: *const DigNatAnnounceOptions) -> Result<A
         let content_id = argument::optional_text(c.content_id, "content_id")?.map(str::to_owned);
         let mut announce = AnnounceOptions { content_id, ..AnnounceOptions::default() };
         number(&mut announce.port, c.port);
-        if let Some(priority) = argument::optional_text(c.priority, "priority")? {
-            priority.clone_into(&mut announce.priority);
-        }
+        text(&mut announce.priority, c.priority, "priority")?;
         checked(announce)
     }
 }
@@ -76,6 +74,26 @@ pub(crate) unsafe fn known_peers(options: *const DigNatKnownPeersOptions) -> Res
         let text = |pointer, name| argument::optional_text(pointer, name).map(|text| text.map(str::to_owned));
         checked(KnownPeersOptions { key: text(c.key, "key")?, source: text(c.source, "source")? })
     }
+}
+
+/// The options of a node that concern Gun and its own address.
+pub(super) unsafe fn node(node: &mut NodeOptions, c: &DigNatNodeOptions) -> Result<()> {
+    // SAFETY: by contract what the struct points to lives as long as the call.
+    unsafe {
+        let optional = |pointer, name| argument::optional_text(pointer, name).map(|text| text.map(str::to_owned));
+        node.gun_node_id = optional(c.gun_node_id, "gun_node_id")?;
+        node.gun_namespace = optional(c.gun_namespace, "gun_namespace")?;
+        text(&mut node.gun_peer_map_name, c.gun_peer_map_name, "gun_peer_map_name")?;
+        text(&mut node.gun_content_map_name, c.gun_content_map_name, "gun_content_map_name")?;
+        number(&mut node.gun_announce_interval_ms, c.gun_announce_interval_ms);
+        number(&mut node.gun_announce_ttl_ms, c.gun_announce_ttl_ms);
+        number(&mut node.gun_peer_ttl_ms, c.gun_peer_ttl_ms);
+        number(&mut node.gun_cleanup_interval_ms, c.gun_cleanup_interval_ms);
+        number(&mut node.gun_max_cached_peers, c.gun_max_cached_peers);
+        node.external_ip = optional(c.external_ip, "external_ip")?;
+        number(&mut node.external_port, c.external_port);
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::ffi::c_char;
 use dig_nat_core::Result;
 use dig_nat_core::base::options::WatchOptions;
 
-use super::{DigNatSwitch, checked, number, switch};
+use super::{DigNatSwitch, checked, number, switch, text};
 use crate::argument::{self, Sized1st};
 
 /// Options of sharing a directory and following what changes in it.
@@ -26,6 +26,8 @@ pub struct DigNatWatchOptions {
     pub exclude_extensions_count: usize,
     /// Share no larger file, in bytes. Default 0: no limit.
     pub max_file_size: u64,
+    /// How widely the files are announced: "high", "medium" or "low". Default NULL: "high".
+    pub priority: *const c_char,
     /// Share a file when nothing was written to it for so long, in ms. Default 2000, range 10 to 3600000.
     pub stability_ms: u64,
     /// Look through the directory at this interval, in ms, instead of asking the operating system what changes: for
@@ -62,6 +64,7 @@ pub(crate) unsafe fn watching(options: *const DigNatWatchOptions) -> Result<Watc
         };
         switch(&mut watch.recursive, c.recursive, "recursive")?;
         number(&mut watch.max_file_size, c.max_file_size);
+        text(&mut watch.priority, c.priority, "priority")?;
         number(&mut watch.stability_ms, c.stability_ms);
         number(&mut watch.poll_interval_ms, c.poll_interval_ms);
         checked(watch)
@@ -95,6 +98,7 @@ mod tests {
             exclude_extensions: &raw const exclude,
             exclude_extensions_count: 1,
             max_file_size: 7,
+            priority: c"low".as_ptr(),
             stability_ms: 8000,
             poll_interval_ms: 900,
         };
@@ -103,6 +107,7 @@ mod tests {
             include_extensions: vec!["txt".into()],
             exclude_extensions: vec![".bak".into()],
             max_file_size: 7,
+            priority: "low".into(),
             stability_ms: 8000,
             poll_interval_ms: 900,
         };

@@ -132,6 +132,39 @@ static int telling(DigNatDiscovery *other)
     text = dig_nat_discovery_content_for_hash(other, HASH);
     CHECK(text && strcmp(text, "another id") == 0);
     dig_nat_string_free(text);
+    DO(dig_nat_discovery_remove_content_mapping(other, "another id", NULL, NULL, &task, &error));
+    CHECK(dig_nat_result_flag(result) && !dig_nat_discovery_content_for_hash(other, HASH));
+    DO(dig_nat_discovery_remove_content_mapping(other, "another id", NULL, NULL, &task, &error));
+    CHECK(!dig_nat_result_flag(result));
+    dig_nat_result_free(result);
+    return 0;
+}
+
+/* Two nodes of a hash table know each other. */
+static int nodes(DigNatRuntime *runtime)
+{
+    DigNatDiscovery *first = NULL, *other = NULL;
+    DigNatResult *result = NULL;
+    DigNatNodeOptions options;
+    char entry[32], *peer;
+    const char *entries = entry;
+
+    dig_nat_node_options_init(&options, sizeof options);
+    options.local_enabled = DIG_NAT_SWITCH_OFF;
+    CHECK(dig_nat_discovery_new(runtime, &options, &first, NULL) == DIG_NAT_STATUS_OK);
+    DO(dig_nat_discovery_start(first, NULL, NULL, &task, &error));
+    snprintf(entry, sizeof entry, "127.0.0.1:%d", dig_nat_discovery_port(first));
+    options.bootstrap_nodes = &entries;
+    options.bootstrap_nodes_count = 1;
+    CHECK(dig_nat_discovery_new(runtime, &options, &other, NULL) == DIG_NAT_STATUS_OK);
+    DO(dig_nat_discovery_find_node(other, HASH, 30000, NULL, NULL, &task, &error));
+    peer = dig_nat_discovery_peer_id(first);
+    CHECK(peer && dig_nat_result_count(result) == 1);
+    CHECK(strcmp(dig_nat_result_peer(dig_nat_result_item(result, 0)), peer) == 0);
+    dig_nat_string_free(peer);
+    dig_nat_result_free(result);
+    dig_nat_discovery_free(other);
+    dig_nat_discovery_free(first);
     return 0;
 }
 
@@ -152,7 +185,7 @@ int main(void)
     dig_nat_result_free(result);
     CHECK(dig_nat_discovery_addresses(other, &result, NULL) == DIG_NAT_STATUS_OK && dig_nat_result_count(result) > 0);
     /* Announcing starts the other one by itself. */
-    if (announcing(one, other) || watching(one, other) || telling(other))
+    if (announcing(one, other) || watching(one, other) || telling(other) || nodes(runtime))
         return 1;
     DO(dig_nat_discovery_stop(one, NULL, NULL, &task, &error));
     DO(dig_nat_discovery_stop(one, NULL, NULL, &task, &error));

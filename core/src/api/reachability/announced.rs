@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::base::limits;
+use crate::base::options::NodeOptions;
 use crate::discovery::candidate::host_and_port;
 use crate::fabric::{Fabric, FabricEvent};
 use crate::nat::ladder::OwnMapping;
@@ -21,6 +22,16 @@ pub(super) struct Sources {
     pub mappings: watch::Receiver<Vec<OwnMapping>>,
     /// Whether everybody who hears of us is in our own network.
     pub local_only: bool,
+    /// Where the user says that this node is reached.
+    pub external: Vec<String>,
+}
+
+/// The addresses that the options name.
+pub(super) fn external(options: &NodeOptions, port: u16) -> Vec<String> {
+    let Some(ip) = options.external_ip.as_deref().and_then(|ip| ip.parse().ok()) else { return Vec::new() };
+    let at = SocketAddr::new(ip, if options.external_port == 0 { port } else { options.external_port });
+    let transports = [(options.enable_tcp, Transport::Tcp), (options.enable_udp, Transport::Udp)];
+    transports.into_iter().filter(|(enabled, _)| *enabled).map(|(_, transport)| multiaddr(at, transport)).collect()
 }
 
 /// What others are told.
@@ -72,8 +83,9 @@ impl Sources {
         let listening: Vec<String> = self.fabric.addresses();
         let listening = listening.iter().map(|text| text.strip_suffix(&own).unwrap_or(text).to_owned());
         let (circuits, direct): (Vec<String>, Vec<String>) = listening.partition(|text| text.contains("/p2p-circuit"));
-        let mut addresses: Vec<String> =
-            mappings.iter().map(|mapping| multiaddr(mapping.external.address, mapping.external.transport)).collect();
+        let mut addresses = self.external.clone();
+        let mapped = mappings.iter().map(|mapping| mapping.external);
+        addresses.extend(mapped.map(|external| multiaddr(external.address, external.transport)));
         addresses.extend(direct.into_iter().filter(|text| self.may_tell(text)));
         let mut reachable = self.local_only || !addresses.is_empty();
         // Without a forwarded port, a NAT that keeps our port for everybody is the next best.
@@ -119,7 +131,7 @@ mod tests {
 
     fn sources(fabric: &Fabric, profile: NatProfile, mappings: Vec<OwnMapping>, local_only: bool) -> Sources {
         let (profile, mappings) = (watch::channel(Some(profile)).1, watch::channel(mappings).1);
-        Sources { fabric: fabric.clone(), profile, mappings, local_only }
+        Sources { fabric: fabric.clone(), profile, mappings, local_only, external: Vec::new() }
     }
 
     #[tokio::test]
@@ -144,6 +156,18 @@ mod tests {
         let mapping = OwnMapping { protocol: MappingProtocol::Pcp, external };
         let both = sources(&fabric, nat, vec![mapping], false).compose();
         assert_eq!(both, (vec!["/ip4/192.0.2.1/tcp/5000".to_owned(), hint], true));
+
+        let options = |enable_tcp, external_port| NodeOptions {
+            external_ip: Some("2001:db8::1".to_owned()),
+            external_port,
+            enable_tcp,
+            ..NodeOptions::default()
+        };
+        let mut told = sources(&fabric, NatProfile::default(), Vec::new(), false);
+        told.external = super::external(&options(false, 6000), fabric.port());
+        assert_eq!(told.compose(), (vec!["/ip6/2001:db8::1/udp/6000/quic-v1".to_owned()], true));
+        assert_eq!(super::external(&options(true, 0), 7)[0], "/ip6/2001:db8::1/tcp/7");
+        assert!(super::external(&NodeOptions { external_ip: None, ..options(true, 5) }, 7).is_empty());
         fabric.shutdown().await;
     }
 }

@@ -94,8 +94,13 @@ impl Reachability {
         for relay in &options.relays {
             tracker.spawn(keep_place(relay.clone(), fabric.clone(), events.clone(), stop.clone()));
         }
-        let mut sources =
-            Sources { fabric: fabric.clone(), profile: profile.clone(), mappings, local_only: options.local_only };
+        let mut sources = Sources {
+            fabric: fabric.clone(),
+            profile: profile.clone(),
+            mappings,
+            local_only: options.local_only,
+            external: announced::external(options, fabric.port()),
+        };
         let (addresses, reachable) = sources.compose();
         let ((addresses, told), (reachable, reached)) = (watch::channel(addresses), watch::channel(reachable));
         tracker.spawn(Announced { addresses, reachable }.keep(sources, stop.clone()));

@@ -23,7 +23,7 @@ pub const GUN_PUT_FIELDS: usize = 100;
 pub const GUN_PUT_BYTES: usize = 16 * 1024;
 /// Bytes of one batch that we send, as stock peers do.
 pub const GUN_BATCH_BYTES: usize = 9000;
-/// Segments of a path; the deepest of ours has three.
+/// Segments of a path; the deepest of ours has four.
 pub const MAX_GUN_PATH: usize = 16;
 /// Relays one client keeps links to.
 pub const MAX_GUN_RELAYS: usize = 16;
@@ -83,6 +83,16 @@ pub const GUN_SEND_QUEUE: usize = 16_384;
 pub const GUN_FRAME_QUEUE: usize = 64;
 /// Time for goodbyes when a client or relay stops.
 pub const GUN_STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Wait for the answer to a put that a database of the program makes for us. Its own answer, if there is one, comes
+/// within 9 s: after that it has forgotten the question.
+pub const GUN_BRIDGE_ACK_WAIT: Duration = Duration::from_secs(10);
+/// Nodes listened to in a database of the program: a search listens to a node and to each of its children.
+pub const MAX_GUN_BRIDGE_LISTENERS: usize = 65_536;
+/// Commands waiting for a database of the program; while it has so many, more are refused.
+pub const GUN_COMMAND_QUEUE: usize = 4096;
+/// Characters of an error of such a database that are passed on.
+pub const MAX_GUN_ERROR_CHARS: usize = 256;
 
 /// Peers of one relay of ours.
 pub const MAX_GUN_RELAY_PEERS: usize = 1024;

@@ -1,9 +1,11 @@
 //! Options of announcing and of asking who is known. Not here: what they do (`api::discovering`).
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
-use super::{FromJson, OptionInfo, in_range};
-use crate::base::error::Result;
+use super::{FromJson, NodeOptions, OptionInfo, in_range};
+use crate::base::error::{Error, Result};
 use crate::base::limits;
 use crate::base::priority::Priority;
 
@@ -45,5 +47,20 @@ impl FromJson for KnownPeersOptions {
 
     fn validate(&self) -> Result<()> {
         in_range("infoHash", self.key.as_deref().map_or(1, str::len), 1, limits::MAX_CONTENT_ID_BYTES)
+    }
+}
+
+/// The options of a node that concern Gun and its own address. Names are checked by who writes them.
+pub(super) fn check(node: &NodeOptions) -> Result<()> {
+    const DAY_MS: u64 = 24 * 3600 * 1000;
+    in_range("gunAnnounceInterval", node.gun_announce_interval_ms, 100, DAY_MS)?;
+    in_range("gunAnnounceTTL", node.gun_announce_ttl_ms, 1000, 365 * DAY_MS)?;
+    in_range("gunPeerTTL", node.gun_peer_ttl_ms, 1000, 365 * DAY_MS)?;
+    in_range("gunCleanupInterval", node.gun_cleanup_interval_ms, 1000, DAY_MS)?;
+    in_range("gunMaxCachedPeers", node.gun_max_cached_peers, 1, 1_000_000)?;
+    let Some(ip) = &node.external_ip else { return Ok(()) };
+    match ip.parse::<IpAddr>() {
+        Ok(ip) if !ip.is_unspecified() && !ip.is_multicast() => Ok(()),
+        _ => Err(Error::invalid("externalIp", format_args!("{ip:?} is no address of a node"))),
     }
 }

@@ -8,12 +8,13 @@ mod records;
 mod searches;
 mod serve;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -61,6 +62,8 @@ struct Shared {
 struct State {
     machine: Machine,
     searches: Searches,
+    /// Who waits for the nodes of a lookup.
+    asked: HashMap<u64, oneshot::Sender<Vec<Contact>>>,
     stopped: bool,
     unreachable: Vec<(String, String)>,
 }
@@ -115,7 +118,13 @@ impl Dht {
         let incoming = if *server.borrow() { Some(fabric.accept(protocol)?) } else { None };
         let events = fabric.subscribe();
         let addresses = own.watch();
-        let state = State { machine, searches: Searches::default(), stopped: false, unreachable: Vec::new() };
+        let state = State {
+            machine,
+            searches: Searches::default(),
+            asked: HashMap::new(),
+            stopped: false,
+            unreachable: Vec::new(),
+        };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
             changed: Notify::new(),
@@ -267,6 +276,7 @@ impl Run {
             let mut state = self.shared.lock();
             state.stopped = true;
             state.searches = Searches::default();
+            state.asked.clear();
         }
         self.save().await;
     }
@@ -286,7 +296,7 @@ impl Run {
             state.machine.renew(now);
         }
         state.machine.handle_timeout(now);
-        let State { machine, searches, .. } = &mut *state;
+        let State { machine, searches, asked, .. } = &mut *state;
         searches.advance(now, machine);
         let mut outputs = Vec::new();
         while let Some(output) = machine.poll() {
@@ -295,6 +305,12 @@ impl Run {
                     searches.found(lookup, &provider, announcement.is_some());
                 }
                 Output::Done { lookup, .. } => searches.done(now, lookup),
+                Output::Nodes { lookup, nodes } => {
+                    if let Some(waiting) = asked.remove(&lookup) {
+                        // Nobody may wait any more.
+                        let _ = waiting.send(nodes);
+                    }
+                }
                 other => outputs.push(other),
             }
         }
@@ -330,7 +346,7 @@ impl Run {
                     self.spawn(async move { exchange::provide(&shared, provide).await });
                 }
                 Output::Lost => self.plan_bootstrap(),
-                Output::Found { .. } | Output::Done { .. } => {}
+                Output::Found { .. } | Output::Done { .. } | Output::Nodes { .. } => {}
             }
         }
         next

@@ -76,6 +76,13 @@ pub enum Output {
         /// How it went.
         summary: Summary,
     },
+    /// A lookup for nodes is over.
+    Nodes {
+        /// Which.
+        lookup: u64,
+        /// Those nearest to the target that answered, nearest first.
+        nodes: Vec<Contact>,
+    },
     /// Nobody is known any more: the bootstrap list should be tried.
     Lost,
 }
@@ -235,6 +242,21 @@ impl Machine {
         let id = self.start(now, key, Purpose::providers());
         self.pump(now);
         Some(id)
+    }
+
+    /// Looks for the nodes nearest to where these bytes are kept. `None` with too many lookups under way.
+    pub fn find_node(&mut self, now: Time, key: Vec<u8>) -> Option<u64> {
+        if self.lookups.len() >= limits::DHT_LOOKUPS {
+            return None;
+        }
+        let id = self.start(now, key, Purpose::Nodes);
+        self.pump(now);
+        Some(id)
+    }
+
+    /// The nodes nearest to the target of a lookup that have answered so far, nearest first.
+    pub fn nearest_in(&self, lookup: u64) -> Vec<Contact> {
+        self.lookups.get(&lookup).map(|lookup| lookup.query.closest()).unwrap_or_default()
     }
 
     /// Ends a lookup; nothing more is told of it.

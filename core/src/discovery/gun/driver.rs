@@ -117,11 +117,15 @@ impl Driver {
 
     /// Where this node stands among those that have a content.
     fn path(&self, hash: &FileHash) -> Vec<String> {
-        vec![self.config.peer_map_name.clone(), hash.to_string(), self.node.clone()]
+        self.below(&self.config.peer_map_name, [hash.to_string(), self.node.clone()])
     }
 
     fn map_path(&self, id: &str) -> Vec<String> {
-        vec![self.config.content_map_name.clone(), record::content_segment(id)]
+        self.below(&self.config.content_map_name, [record::content_segment(id)])
+    }
+
+    fn below<const N: usize>(&self, root: &str, names: [String; N]) -> Vec<String> {
+        self.config.namespace.iter().cloned().chain([root.to_owned()]).chain(names).collect()
     }
 
     pub(super) fn announce(self: &Arc<Self>, hash: FileHash) -> Result<()> {
@@ -292,12 +296,17 @@ impl Driver {
 
     /// Forgets what has expired, and writes the file when something has changed.
     async fn keep(self: Arc<Self>) {
-        let mut cleaned = Instant::now();
+        let (mut cleaned, mut refreshed) = (Instant::now(), Instant::now());
+        let pause = limits::GUN_SAVE.min(self.config.announce_interval);
         loop {
             let ending = tokio::select! {
                 () = self.token.cancelled() => true,
-                () = tokio::time::sleep(limits::GUN_SAVE) => false,
+                () = tokio::time::sleep(pause) => false,
             };
+            if !ending && refreshed.elapsed() >= self.config.announce_interval {
+                refreshed = Instant::now();
+                self.backend.refresh();
+            }
             if cleaned.elapsed() >= self.config.cleanup_interval {
                 cleaned = Instant::now();
                 let now_ms = self.now_ms();

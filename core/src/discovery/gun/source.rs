@@ -31,6 +31,8 @@ pub struct GunConfig {
     pub cleanup_interval: Duration,
     /// Peers remembered of one content, at most [`limits::MAX_GUN_RECORDS_PER_KEY`]. Default 100.
     pub max_cached_peers: usize,
+    /// The node that everything stands under. Default none: the two below are roots.
+    pub namespace: Option<String>,
     /// The node that peers stand under. Default `dig-peers`.
     pub peer_map_name: String,
     /// The node that content ids stand under. Default `dig-content-maps`.
@@ -50,6 +52,7 @@ impl Default for GunConfig {
             peer_ttl: Duration::from_secs(3600),
             cleanup_interval: Duration::from_secs(300),
             max_cached_peers: limits::MAX_GUN_RECORDS_PER_KEY,
+            namespace: None,
             peer_map_name: "dig-peers".to_owned(),
             content_map_name: "dig-content-maps".to_owned(),
             persistence_dir: None,
@@ -73,18 +76,19 @@ impl GunDiscovery {
     pub async fn start(config: GunConfig, own: Own, backend: Arc<dyn GunBackend>) -> Result<Self> {
         let node = config.node_id.clone().unwrap_or_else(|| own.peer().as_str().to_owned());
         for (option, name) in [
-            ("node_id", &node),
-            ("peer_map_name", &config.peer_map_name),
-            ("content_map_name", &config.content_map_name),
+            ("gunNodeId", &node),
+            ("gunPeerMapName", &config.peer_map_name),
+            ("gunContentMapName", &config.content_map_name),
+            ("gunNamespace", config.namespace.as_ref().unwrap_or(&node)),
         ] {
             if !names::is_allowed(name) {
                 return Err(Error::invalid(option, format_args!("`{name}` cannot be a name in a Gun graph")));
             }
         }
         for (option, time) in [
-            ("announce_interval", config.announce_interval),
-            ("announce_ttl", config.announce_ttl),
-            ("cleanup_interval", config.cleanup_interval),
+            ("gunAnnounceInterval", config.announce_interval),
+            ("gunAnnounceTTL", config.announce_ttl),
+            ("gunCleanupInterval", config.cleanup_interval),
         ] {
             if time < Duration::from_millis(100) {
                 return Err(Error::invalid(option, "is shorter than 100 ms"));

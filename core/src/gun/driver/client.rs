@@ -14,7 +14,7 @@ use super::socket::{self, Address, Outgoing, Trust};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::limits;
 use crate::base::time::Time;
-use crate::gun::backend::GunBackend;
+use crate::gun::backend::{self, GunBackend};
 use crate::gun::client::{Client, Output};
 use crate::gun::interests::{Entry, Update};
 use crate::gun::value::Record;
@@ -134,7 +134,7 @@ impl GunBackend for GunClient {
         let path = path.to_vec();
         Box::pin(async move {
             names::check(&path)?;
-            check(&entry)?;
+            backend::check(&entry)?;
             let (sender, receiver) = oneshot::channel();
             self.change(|state, now| {
                 state.running()?;
@@ -206,18 +206,6 @@ impl Drop for GunClient {
 
 fn stopped() -> Error {
     Error::new(ErrorKind::InvalidState, "the Gun client was stopped")
-}
-
-/// `InvalidArgument` for fields that must not be written.
-fn check(entry: &Entry) -> Result<()> {
-    let fits = |value: &crate::gun::Value| value.size() <= limits::MAX_GUN_VALUE_BYTES;
-    let fine = match entry {
-        Entry::Value(cell) => fits(&cell.value),
-        Entry::Record(record) => {
-            !record.is_empty() && record.iter().all(|(key, cell)| names::is_allowed(key) && fits(&cell.value))
-        }
-    };
-    if fine { Ok(()) } else { Err(Error::invalid("record", "has no fields, or one that cannot be written")) }
 }
 
 impl Shared {

@@ -271,6 +271,16 @@ impl Library {
         Ok(())
     }
 
+    /// Takes an id away; gives back what it meant.
+    pub fn unmap_id(&self, id: &str) -> Option<FileHash> {
+        write(&self.ids).remove(id)
+    }
+
+    /// All ids and what they mean.
+    pub fn mappings(&self) -> Vec<(Arc<str>, FileHash)> {
+        read(&self.ids).iter().map(|(id, hash)| (Arc::clone(id), *hash)).collect()
+    }
+
     /// The hash behind an id.
     pub fn hash_of(&self, id: &str) -> Option<FileHash> {
         read(&self.ids).get(id).copied()

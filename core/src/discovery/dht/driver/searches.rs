@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::super::contact::Contact;
-use super::super::key::Node;
+use super::super::key::{Node, provider_key};
 use super::super::machine::Machine;
-use super::texts;
-use crate::base::ids::FileHash;
+use super::{Dht, texts};
+use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::ids::{ContentKey, FileHash, PeerId};
 use crate::base::limits;
 use crate::base::time::Time;
 use crate::discovery::candidate::{Candidate, SourceKind};
@@ -115,6 +116,58 @@ impl Searches {
             search.due = now + search.pause;
             search.pause = (2 * search.pause).min(limits::DHT_SEARCH_PAUSE_MAX);
         }
+    }
+}
+
+impl Dht {
+    /// The nodes nearest to a place of the table, nearest first, of those that answer within the time: that of a peer id,
+    /// or where the key is kept. Waits for somebody to ask. Empty when nobody answers. `LimitReached` with too many lookups at once,
+    /// `InvalidState` after the stop. Cancel safe.
+    pub async fn find_node(&self, target: &ContentKey, time: Duration) -> Result<Vec<Candidate>> {
+        let node = match target {
+            ContentKey::Id(id) => Node::from_peer(&PeerId::from_text(id)),
+            ContentKey::Hash(_) => None,
+        };
+        let key = node.map_or_else(|| provider_key(&target.lookup_key()), |node| node.as_bytes().to_vec());
+        let stopped = || Error::new(ErrorKind::InvalidState, "the hash table was left");
+        let until = tokio::time::Instant::now() + time;
+        let mut status = self.status();
+        match tokio::time::timeout_at(until, status.wait_for(|status| status.nodes > 0)).await {
+            Ok(known) => drop(known.map_err(|_| stopped())?),
+            Err(_) => return Ok(Vec::new()),
+        }
+        let (sender, receiver) = oneshot::channel();
+        let started = self.shared.change(|state, now| {
+            if state.stopped {
+                return Err(stopped());
+            }
+            let full = || Error::new(ErrorKind::LimitReached, "too many lookups in the hash table at once");
+            let lookup = state.machine.find_node(now, key).ok_or_else(full)?;
+            state.asked.insert(lookup, sender);
+            Ok(lookup)
+        });
+        let asked = Asked { dht: self, lookup: started? };
+        let nodes = match tokio::time::timeout_at(until, receiver).await {
+            Ok(nodes) => nodes.map_err(|_| stopped())?,
+            Err(_) => self.shared.lock().machine.nearest_in(asked.lookup),
+        };
+        let found = nodes.iter().map(|node| Candidate::new(Some(node.node.peer()), texts(node), SourceKind::Dht));
+        Ok(found.filter(|candidate| !candidate.addresses.is_empty()).collect())
+    }
+}
+
+/// Ends a lookup that nobody waits for any more.
+struct Asked<'a> {
+    dht: &'a Dht,
+    lookup: u64,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        self.dht.shared.change(|state, _| {
+            state.asked.remove(&self.lookup);
+            state.machine.cancel(self.lookup);
+        });
     }
 }
 

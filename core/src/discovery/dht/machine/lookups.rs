@@ -43,6 +43,8 @@ pub(super) enum Purpose {
     },
     /// Which nodes are around this position, to announce what we have there?
     Region(Key),
+    /// Which nodes are around the target? Somebody has asked.
+    Nodes,
     /// Only to meet nodes.
     Refresh,
 }
@@ -102,7 +104,7 @@ impl Machine {
         let Some(lookup) = self.lookups.get(&id) else { return };
         let kind = match lookup.purpose {
             Purpose::Providers { .. } => Kind::GetProviders,
-            Purpose::Region(_) | Purpose::Refresh => Kind::FindNode,
+            Purpose::Region(_) | Purpose::Nodes | Purpose::Refresh => Kind::FindNode,
         };
         let message = Message::new(kind, lookup.key.clone());
         self.send(now, Some(id), ask.contact, ask.hops, message);
@@ -257,6 +259,10 @@ impl Machine {
             let is_ours =
                 |node: &Node| lookup.ours.contains(node) || hosts.iter().any(|(contact, _)| contact.node == *node);
             self.announcer.region_found(now, center, &surroundings, &hosts, is_ours);
+            return;
+        }
+        if matches!(lookup.purpose, Purpose::Nodes) {
+            self.outputs.push_back(Output::Nodes { lookup: id, nodes: nearest });
             return;
         }
         if is_search {

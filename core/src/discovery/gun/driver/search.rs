@@ -61,7 +61,7 @@ impl Driver {
         }
         loop {
             for hash in wanted.iter().filter(|hash| !hashes.contains(*hash)) {
-                let path = [self.config.peer_map_name.clone(), hash.to_string()];
+                let path = self.below(&self.config.peer_map_name, [hash.to_string()]);
                 match self.backend.subscribe(&path) {
                     Ok(receiver) => updates.push(tagged(Some(*hash), receiver)),
                     Err(error) => tracing::debug!(%hash, error = %error.full_message(), "a content is not looked up"),
