@@ -21,6 +21,7 @@ use rustls::pki_types::ServerName;
 use super::address;
 use super::buffered::Buffered;
 use super::muxer::Yamux;
+use super::optimistic::{Optimistic, Shared, Unconfirmed};
 use super::paths::{self, Path, Paths};
 use super::tls::{self, Tls};
 use crate::base::error::{Error, ErrorKind, Result};
@@ -29,20 +30,14 @@ use crate::base::limits;
 /// TCP without Nagle's delay, secured, multiplexed, all within [`limits::DIAL_TIMEOUT`].
 pub fn transport(key: &Keypair, tls: Tls, paths: Arc<Paths>) -> Result<Boxed<(PeerId, StreamMuxerBox)>> {
     let config = tcp::Config::new().nodelay(true).listen_backlog(limits::LISTEN_BACKLOG);
-    Ok(Sockets { system: tcp::tokio::Transport::new(config), paths }
-        .map(|stream, point| {
-            if !address::is_near(point.get_remote_address()) {
-                prefer_bbr(&stream);
-            }
-            stream
-        })
-        .map_err(SocketError)
-        .upgrade(Version::V1Lazy)
-        .authenticate(Security::new(key, tls)?)
-        .multiplex(Yamux)
-        .timeout(limits::DIAL_TIMEOUT)
-        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
-        .boxed())
+    let sockets = Sockets { system: tcp::tokio::Transport::new(config), paths };
+    let sockets = sockets.map(|stream, point| {
+        if !address::is_near(point.get_remote_address()) {
+            prefer_bbr(&stream);
+        }
+        stream
+    });
+    secured(sockets.map_err(SocketError), key, tls)
 }
 
 /// Circuits through a relay, secured end to end like TCP: the relay sees only ciphertext.
@@ -51,14 +46,32 @@ pub fn circuits(
     key: &Keypair,
     tls: Tls,
 ) -> Result<Boxed<(PeerId, StreamMuxerBox)>> {
-    Ok(circuits
-        .map_err(io::Error::other)
-        .upgrade(Version::V1Lazy)
-        .authenticate(Security::new(key, tls)?)
-        .multiplex(Yamux)
-        .timeout(limits::DIAL_TIMEOUT)
-        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
-        .boxed())
+    secured(circuits.map_err(io::Error::other), key, tls)
+}
+
+/// Both ways to secure what a transport connects: TLS at once, or what the peer chooses.
+fn secured<T>(transport: T, key: &Keypair, tls: Tls) -> Result<Boxed<(PeerId, StreamMuxerBox)>>
+where
+    T: Transport + Send + Unpin + 'static,
+    T::Output: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    T::Error: Send + Sync + 'static,
+    T::Dial: Send + 'static,
+    T::ListenerUpgrade: Send + 'static,
+{
+    let shared = Shared::new(transport);
+    let security = Security::new(key, tls)?;
+    let stack = |transport: Shared<T>, security: Security| {
+        transport
+            .upgrade(Version::V1Lazy)
+            .authenticate(security)
+            .multiplex(Yamux)
+            .timeout(limits::DIAL_TIMEOUT)
+            .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
+            .boxed()
+    };
+    // A single proposal is the one that does not wait for its answer.
+    let quick = stack(shared.clone(), Security { proposed: &[TLS], ..security.clone() });
+    Ok(Optimistic::new(quick, stack(shared, security)).boxed())
 }
 
 /// libp2p's TCP sockets, which dial from the port we listen on, and streams that are connected already.
@@ -136,6 +149,7 @@ impl std::error::Error for SocketError {
 /// Both handshakes, in order of preference.
 #[derive(Clone)]
 struct Security {
+    proposed: &'static [&'static str],
     noise: noise::Config,
     tls: Tls,
 }
@@ -145,7 +159,8 @@ impl Security {
         let noise = noise::Config::new(key).map_err(|cause| {
             Error::with_source(ErrorKind::Internal, "prepare the handshake from the node's key", cause)
         })?;
-        Ok(Self { noise, tls })
+        // TLS first: with AES-GCM it costs less than half of Noise, which knows only ChaCha20.
+        Ok(Self { proposed: &[TLS, NOISE], noise, tls })
     }
 }
 
@@ -154,11 +169,10 @@ const TLS: &str = "/tls/1.0.0";
 
 impl UpgradeInfo for Security {
     type Info = &'static str;
-    type InfoIter = [&'static str; 2];
+    type InfoIter = std::iter::Copied<std::slice::Iter<'static, &'static str>>;
 
     fn protocol_info(&self) -> Self::InfoIter {
-        // TLS first: with AES-GCM it costs less than half of Noise, which knows only ChaCha20.
-        [TLS, NOISE]
+        self.proposed.iter().copied()
     }
 }
 
@@ -196,7 +210,9 @@ impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> OutboundConnectionUpgra
         if info == TLS {
             let name = ServerName::try_from(tls::SERVER_NAME).expect("an IP address is a server name");
             let connecting = TlsConnector::from(self.tls.client).connect(name, Buffered::new(socket));
-            async move { identified(connecting.await?.into()) }.boxed()
+            let alone = self.proposed.len() == 1;
+            let mark = move |error| if alone { io::Error::other(Unconfirmed(error)) } else { error };
+            async move { identified(connecting.await.map_err(mark)?.into()) }.boxed()
         } else {
             let secured = self.noise.upgrade_outbound(socket, NOISE);
             secured.map_ok(|(peer, stream)| (peer, Either::Right(stream))).map_err(io::Error::other).boxed()
