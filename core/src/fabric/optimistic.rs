@@ -1,6 +1,7 @@
 //! Dials that propose TLS without waiting for the answer: the first bytes of the handshake travel with the proposal,
-//! which saves a round trip of every TCP connection and circuit. A peer that knows only Noise refuses that, and is
-//! dialled again with both proposals; it is remembered, so that this costs it one connection. Not here: the handshakes
+//! which saves a round trip. A peer that knows only Noise refuses that, and is dialled again with both proposals. Over
+//! TCP a second connection from the same port is held up by NATs that still know the first, so there only peers are
+//! dialled so that have shown to know TLS; a circuit is dialled so unless its peer has refused. Not here: the handshakes
 //! (`tcp`).
 
 use std::collections::VecDeque;
@@ -86,49 +87,75 @@ impl std::error::Error for Unconfirmed {
     }
 }
 
+/// What is known of peers' handshakes. Shared by all transports.
+#[derive(Debug, Default)]
+pub struct Habits {
+    /// Those with which TLS came about, latest last.
+    proven: Mutex<VecDeque<PeerId>>,
+    /// Those that refused it, latest last.
+    refused: Mutex<VecDeque<PeerId>>,
+}
+
+impl Habits {
+    /// TLS came about with this peer.
+    pub fn knows_tls(&self, peer: PeerId) {
+        note(&self.proven, peer);
+    }
+
+    fn refuses(&self, peer: PeerId) {
+        list(&self.proven).retain(|known| *known != peer);
+        note(&self.refused, peer);
+    }
+}
+
+fn list(peers: &Mutex<VecDeque<PeerId>>) -> MutexGuard<'_, VecDeque<PeerId>> {
+    peers.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn note(peers: &Mutex<VecDeque<PeerId>>, peer: PeerId) {
+    let mut list = list(peers);
+    if list.contains(&peer) {
+        return;
+    }
+    if list.len() >= limits::MAX_HANDSHAKE_HABITS {
+        list.pop_front();
+    }
+    list.push_back(peer);
+}
+
+/// When a dial proposes without waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// To peers that have shown to know TLS.
+    Proven,
+    /// To all but those that have refused it.
+    Unrefused,
+}
+
 /// The two stacks.
 pub struct Optimistic {
     /// Only dials, and proposes one handshake.
     quick: Boxed<Output>,
     /// Listens, and proposes all handshakes.
     careful: Boxed<Output>,
-    refused: Arc<Refused>,
-}
-
-/// Those that refused the quick way, latest last.
-#[derive(Debug, Default)]
-struct Refused(Mutex<VecDeque<Multiaddr>>);
-
-impl Refused {
-    fn list(&self) -> MutexGuard<'_, VecDeque<Multiaddr>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn contains(&self, who: &Multiaddr) -> bool {
-        self.list().contains(who)
-    }
-
-    fn add(&self, who: Multiaddr) {
-        let mut list = self.list();
-        if list.len() >= limits::MAX_CAREFUL_PEERS {
-            list.pop_front();
-        }
-        list.push_back(who);
-    }
-}
-
-/// The peer of an address if it is named, else the address.
-fn who(address: &Multiaddr) -> Multiaddr {
-    match address.iter().last() {
-        Some(peer @ Protocol::P2p(_)) => Multiaddr::from(peer),
-        _ => address.clone(),
-    }
+    trust: Trust,
+    habits: Arc<Habits>,
 }
 
 impl Optimistic {
-    /// Dials by `quick` and, where that is refused, by `careful`, which also does everything else.
-    pub fn new(quick: Boxed<Output>, careful: Boxed<Output>) -> Self {
-        Self { quick, careful, refused: Arc::default() }
+    /// Dials by `quick` whom it trusts and, where that is refused, by `careful`, which also does everything else.
+    pub fn new(quick: Boxed<Output>, careful: Boxed<Output>, trust: Trust, habits: Arc<Habits>) -> Self {
+        Self { quick, careful, trust, habits }
+    }
+
+    /// The peer that an address leads to, if it is to be dialled quickly.
+    fn trusted(&self, address: &Multiaddr) -> Option<PeerId> {
+        let Some(Protocol::P2p(peer)) = address.iter().last() else { return None };
+        let trusted = match self.trust {
+            Trust::Proven => list(&self.habits.proven).contains(&peer),
+            Trust::Unrefused => !list(&self.habits.refused).contains(&peer),
+        };
+        trusted.then_some(peer)
     }
 }
 
@@ -147,15 +174,15 @@ impl Transport for Optimistic {
     }
 
     fn dial(&mut self, to: Multiaddr, options: DialOpts) -> Result<Self::Dial, TransportError<io::Error>> {
-        let who = who(&to);
+        let trusted = self.trusted(&to);
         // Does nothing before it is awaited.
         let careful = self.careful.dial(to.clone(), options)?;
         // Whoever takes the listener's part proposes nothing.
-        if options.role == core::Endpoint::Listener || self.refused.contains(&who) {
+        let Some(peer) = trusted.filter(|_| options.role == core::Endpoint::Dialer) else {
             return Ok(careful.boxed());
-        }
+        };
         let quick = self.quick.dial(to, options)?;
-        let refused = Arc::clone(&self.refused);
+        let habits = Arc::clone(&self.habits);
         Ok(async move {
             let error = match quick.await {
                 Ok(connection) => return Ok(connection),
@@ -164,9 +191,8 @@ impl Transport for Optimistic {
             if !causes(&error).any(|cause| cause.is::<Unconfirmed>()) {
                 return Err(error);
             }
-            let connection = careful.await?;
-            refused.add(who);
-            Ok(connection)
+            habits.refuses(peer);
+            careful.await
         }
         .boxed())
     }
@@ -184,17 +210,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn those_that_refused_are_known_by_name_and_few() {
+    fn habits_are_bounded_and_the_last_word_counts() {
+        let habits = Habits::default();
         let peer = PeerId::random();
-        let at = |text: &str| text.parse::<Multiaddr>().expect("valid");
-        let named = at("/ip4/192.0.2.1/tcp/1").with(Protocol::P2p(peer));
-        assert_eq!(who(&named), at("/ip4/192.0.2.2/tcp/2").with(Protocol::P2p(peer)).iter().skip(2).collect());
-        assert_eq!(who(&at("/ip4/192.0.2.1/tcp/1")), at("/ip4/192.0.2.1/tcp/1"));
-        let refused = Refused::default();
-        for port in 0..2 * limits::MAX_CAREFUL_PEERS {
-            refused.add(at(&format!("/ip4/192.0.2.1/tcp/{port}")));
+        habits.knows_tls(peer);
+        habits.knows_tls(peer);
+        assert_eq!(list(&habits.proven).len(), 1);
+        habits.refuses(peer);
+        assert!(!list(&habits.proven).contains(&peer) && list(&habits.refused).contains(&peer));
+        for _ in 0..2 * limits::MAX_HANDSHAKE_HABITS {
+            habits.refuses(PeerId::random());
         }
-        assert_eq!(refused.list().len(), limits::MAX_CAREFUL_PEERS);
-        assert!(!refused.contains(&at("/ip4/192.0.2.1/tcp/0")), "the oldest is forgotten");
+        assert_eq!(list(&habits.refused).len(), limits::MAX_HANDSHAKE_HABITS);
+        assert!(!list(&habits.refused).contains(&peer), "the oldest is forgotten");
     }
 }

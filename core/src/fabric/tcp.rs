@@ -21,14 +21,19 @@ use rustls::pki_types::ServerName;
 use super::address;
 use super::buffered::Buffered;
 use super::muxer::Yamux;
-use super::optimistic::{Optimistic, Shared, Unconfirmed};
+use super::optimistic::{Habits, Optimistic, Shared, Trust, Unconfirmed};
 use super::paths::{self, Path, Paths};
 use super::tls::{self, Tls};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::limits;
 
 /// TCP without Nagle's delay, secured, multiplexed, all within [`limits::DIAL_TIMEOUT`].
-pub fn transport(key: &Keypair, tls: Tls, paths: Arc<Paths>) -> Result<Boxed<(PeerId, StreamMuxerBox)>> {
+pub fn transport(
+    key: &Keypair,
+    tls: Tls,
+    paths: Arc<Paths>,
+    habits: Arc<Habits>,
+) -> Result<Boxed<(PeerId, StreamMuxerBox)>> {
     let config = tcp::Config::new().nodelay(true).listen_backlog(limits::LISTEN_BACKLOG);
     let sockets = Sockets { system: tcp::tokio::Transport::new(config), paths };
     let sockets = sockets.map(|stream, point| {
@@ -37,7 +42,7 @@ pub fn transport(key: &Keypair, tls: Tls, paths: Arc<Paths>) -> Result<Boxed<(Pe
         }
         stream
     });
-    secured(sockets.map_err(SocketError), key, tls)
+    Ok(secured(sockets.map_err(SocketError), Security::new(key, tls, habits)?, Trust::Proven))
 }
 
 /// Circuits through a relay, secured end to end like TCP: the relay sees only ciphertext.
@@ -45,12 +50,13 @@ pub fn circuits(
     circuits: relay::client::Transport,
     key: &Keypair,
     tls: Tls,
+    habits: Arc<Habits>,
 ) -> Result<Boxed<(PeerId, StreamMuxerBox)>> {
-    secured(circuits.map_err(io::Error::other), key, tls)
+    Ok(secured(circuits.map_err(io::Error::other), Security::new(key, tls, habits)?, Trust::Unrefused))
 }
 
-/// Both ways to secure what a transport connects: TLS at once, or what the peer chooses.
-fn secured<T>(transport: T, key: &Keypair, tls: Tls) -> Result<Boxed<(PeerId, StreamMuxerBox)>>
+/// Both ways to secure what a transport connects: TLS at once to whom it trusts, or what the peer chooses.
+fn secured<T>(transport: T, security: Security, trust: Trust) -> Boxed<(PeerId, StreamMuxerBox)>
 where
     T: Transport + Send + Unpin + 'static,
     T::Output: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -59,7 +65,6 @@ where
     T::ListenerUpgrade: Send + 'static,
 {
     let shared = Shared::new(transport);
-    let security = Security::new(key, tls)?;
     let stack = |transport: Shared<T>, security: Security| {
         transport
             .upgrade(Version::V1Lazy)
@@ -71,7 +76,8 @@ where
     };
     // A single proposal is the one that does not wait for its answer.
     let quick = stack(shared.clone(), Security { proposed: &[TLS], ..security.clone() });
-    Ok(Optimistic::new(quick, stack(shared, security)).boxed())
+    let habits = Arc::clone(&security.habits);
+    Optimistic::new(quick, stack(shared, security), trust, habits).boxed()
 }
 
 /// libp2p's TCP sockets, which dial from the port we listen on, and streams that are connected already.
@@ -152,15 +158,16 @@ struct Security {
     proposed: &'static [&'static str],
     noise: noise::Config,
     tls: Tls,
+    habits: Arc<Habits>,
 }
 
 impl Security {
-    fn new(key: &Keypair, tls: Tls) -> Result<Self> {
+    fn new(key: &Keypair, tls: Tls, habits: Arc<Habits>) -> Result<Self> {
         let noise = noise::Config::new(key).map_err(|cause| {
             Error::with_source(ErrorKind::Internal, "prepare the handshake from the node's key", cause)
         })?;
         // TLS first: with AES-GCM it costs less than half of Noise, which knows only ChaCha20.
-        Ok(Self { proposed: &[TLS, NOISE], noise, tls })
+        Ok(Self { proposed: &[TLS, NOISE], noise, tls, habits })
     }
 }
 
@@ -193,7 +200,8 @@ impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> InboundConnectionUpgrad
     fn upgrade_inbound(self, socket: C, info: &'static str) -> Self::Future {
         if info == TLS {
             let accepting = TlsAcceptor::from(self.tls.server).accept(Buffered::new(socket));
-            async move { identified(accepting.await?.into()) }.boxed()
+            let habits = self.habits;
+            async move { identified(accepting.await?.into()).inspect(|(peer, _)| habits.knows_tls(*peer)) }.boxed()
         } else {
             let secured = self.noise.upgrade_inbound(socket, NOISE);
             secured.map_ok(|(peer, stream)| (peer, Either::Right(stream))).map_err(io::Error::other).boxed()
@@ -212,7 +220,11 @@ impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> OutboundConnectionUpgra
             let connecting = TlsConnector::from(self.tls.client).connect(name, Buffered::new(socket));
             let alone = self.proposed.len() == 1;
             let mark = move |error| if alone { io::Error::other(Unconfirmed(error)) } else { error };
-            async move { identified(connecting.await.map_err(mark)?.into()) }.boxed()
+            let habits = self.habits;
+            async move {
+                identified(connecting.await.map_err(mark)?.into()).inspect(|(peer, _)| habits.knows_tls(*peer))
+            }
+            .boxed()
         } else {
             let secured = self.noise.upgrade_outbound(socket, NOISE);
             secured.map_ok(|(peer, stream)| (peer, Either::Right(stream))).map_err(io::Error::other).boxed()
