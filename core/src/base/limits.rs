@@ -189,6 +189,8 @@ pub const MAX_ADDRESSES_PER_PEER: usize = 16;
 pub const MAX_ADDRESS_BOOK_PEERS: usize = 4096;
 /// Banned peers remembered; a ban older than that many newer ones is forgotten.
 pub const MAX_BANNED_PEERS: usize = 4096;
+/// Peers whose handshakes are remembered, each way: whoever is forgotten costs a round trip or a second circuit.
+pub const MAX_HANDSHAKE_HABITS: usize = 1024;
 /// Head start of one address over the next when a target has several: a third of what RFC 8305 calls the upper bound.
 pub const DIAL_STAGGER: Duration = Duration::from_millis(250);
 /// Callers that share one connection attempt: every download of a client may dial the same host at once.

@@ -26,6 +26,7 @@ use tokio_util::task::TaskTracker;
 use super::failure::{Failure, failure, is_io};
 use super::guard::Guard;
 use super::liveness::{self, Stage};
+use super::optimistic::Habits;
 use super::paths::Paths;
 use super::quic::Quic;
 use super::table::Table;
@@ -153,6 +154,7 @@ impl Driver {
         events: broadcast::Sender<FabricEvent>,
     ) -> Result<Self> {
         let tls = Tls::new(key)?;
+        let habits = Arc::new(Habits::default());
         let quic = if config.quic {
             let quic = Quic::new(key, &tls, Arc::clone(&paths))?;
             OptionalTransport::some(quic.map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer))).boxed())
@@ -160,7 +162,7 @@ impl Driver {
             OptionalTransport::none()
         };
         let tcp = if config.tcp {
-            OptionalTransport::some(tcp::transport(key, tls.clone(), Arc::clone(&paths))?)
+            OptionalTransport::some(tcp::transport(key, tls.clone(), Arc::clone(&paths), Arc::clone(&habits))?)
         } else {
             OptionalTransport::none()
         };
@@ -175,7 +177,7 @@ impl Driver {
             })
             .boxed();
         // Circuits first: the others would take the relay's address for the peer's.
-        let transport = tcp::circuits(circuits, key, tls)?
+        let transport = tcp::circuits(circuits, key, tls, habits)?
             .or_transport(direct)
             .map(|either, _| either.into_inner())
             .map_err(|either| match either {

@@ -87,10 +87,11 @@ pub fn failure(error: &DialError) -> Failure {
     }
 }
 
-/// Follows an error to its causes, also through I/O errors, whose inner error is not their `source`.
+/// An error of any kind.
 type Cause<'a> = &'a (dyn std::error::Error + 'static);
 
-fn causes(error: Cause<'_>) -> impl Iterator<Item = Cause<'_>> {
+/// Follows an error to its causes, also through I/O errors, whose inner error is not their `source`.
+pub fn causes(error: Cause<'_>) -> impl Iterator<Item = Cause<'_>> {
     std::iter::successors(Some(error), |error| match error.downcast_ref::<std::io::Error>() {
         Some(error) => error.get_ref().map(|inner| inner as Cause<'_>),
         None => error.source(),

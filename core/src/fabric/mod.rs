@@ -19,6 +19,7 @@ pub mod ladder;
 mod listen;
 mod liveness;
 mod muxer;
+mod optimistic;
 mod paths;
 mod quic;
 mod relay;

@@ -21,28 +21,28 @@ use rustls::pki_types::ServerName;
 use super::address;
 use super::buffered::Buffered;
 use super::muxer::Yamux;
+use super::optimistic::{Habits, Optimistic, Shared, Trust, Unconfirmed};
 use super::paths::{self, Path, Paths};
 use super::tls::{self, Tls};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::limits;
 
 /// TCP without Nagle's delay, secured, multiplexed, all within [`limits::DIAL_TIMEOUT`].
-pub fn transport(key: &Keypair, tls: Tls, paths: Arc<Paths>) -> Result<Boxed<(PeerId, StreamMuxerBox)>> {
+pub fn transport(
+    key: &Keypair,
+    tls: Tls,
+    paths: Arc<Paths>,
+    habits: Arc<Habits>,
+) -> Result<Boxed<(PeerId, StreamMuxerBox)>> {
     let config = tcp::Config::new().nodelay(true).listen_backlog(limits::LISTEN_BACKLOG);
-    Ok(Sockets { system: tcp::tokio::Transport::new(config), paths }
-        .map(|stream, point| {
-            if !address::is_near(point.get_remote_address()) {
-                prefer_bbr(&stream);
-            }
-            stream
-        })
-        .map_err(SocketError)
-        .upgrade(Version::V1Lazy)
-        .authenticate(Security::new(key, tls)?)
-        .multiplex(Yamux)
-        .timeout(limits::DIAL_TIMEOUT)
-        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
-        .boxed())
+    let sockets = Sockets { system: tcp::tokio::Transport::new(config), paths };
+    let sockets = sockets.map(|stream, point| {
+        if !address::is_near(point.get_remote_address()) {
+            prefer_bbr(&stream);
+        }
+        stream
+    });
+    Ok(secured(sockets.map_err(SocketError), Security::new(key, tls, habits)?, Trust::Proven))
 }
 
 /// Circuits through a relay, secured end to end like TCP: the relay sees only ciphertext.
@@ -50,15 +50,34 @@ pub fn circuits(
     circuits: relay::client::Transport,
     key: &Keypair,
     tls: Tls,
+    habits: Arc<Habits>,
 ) -> Result<Boxed<(PeerId, StreamMuxerBox)>> {
-    Ok(circuits
-        .map_err(io::Error::other)
-        .upgrade(Version::V1Lazy)
-        .authenticate(Security::new(key, tls)?)
-        .multiplex(Yamux)
-        .timeout(limits::DIAL_TIMEOUT)
-        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
-        .boxed())
+    Ok(secured(circuits.map_err(io::Error::other), Security::new(key, tls, habits)?, Trust::Unrefused))
+}
+
+/// Both ways to secure what a transport connects: TLS at once to whom it trusts, or what the peer chooses.
+fn secured<T>(transport: T, security: Security, trust: Trust) -> Boxed<(PeerId, StreamMuxerBox)>
+where
+    T: Transport + Send + Unpin + 'static,
+    T::Output: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    T::Error: Send + Sync + 'static,
+    T::Dial: Send + 'static,
+    T::ListenerUpgrade: Send + 'static,
+{
+    let shared = Shared::new(transport);
+    let stack = |transport: Shared<T>, security: Security| {
+        transport
+            .upgrade(Version::V1Lazy)
+            .authenticate(security)
+            .multiplex(Yamux)
+            .timeout(limits::DIAL_TIMEOUT)
+            .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
+            .boxed()
+    };
+    // A single proposal is the one that does not wait for its answer.
+    let quick = stack(shared.clone(), Security { proposed: &[TLS], ..security.clone() });
+    let habits = Arc::clone(&security.habits);
+    Optimistic::new(quick, stack(shared, security), trust, habits).boxed()
 }
 
 /// libp2p's TCP sockets, which dial from the port we listen on, and streams that are connected already.
@@ -136,16 +155,19 @@ impl std::error::Error for SocketError {
 /// Both handshakes, in order of preference.
 #[derive(Clone)]
 struct Security {
+    proposed: &'static [&'static str],
     noise: noise::Config,
     tls: Tls,
+    habits: Arc<Habits>,
 }
 
 impl Security {
-    fn new(key: &Keypair, tls: Tls) -> Result<Self> {
+    fn new(key: &Keypair, tls: Tls, habits: Arc<Habits>) -> Result<Self> {
         let noise = noise::Config::new(key).map_err(|cause| {
             Error::with_source(ErrorKind::Internal, "prepare the handshake from the node's key", cause)
         })?;
-        Ok(Self { noise, tls })
+        // TLS first: with AES-GCM it costs less than half of Noise, which knows only ChaCha20.
+        Ok(Self { proposed: &[TLS, NOISE], noise, tls, habits })
     }
 }
 
@@ -154,11 +176,10 @@ const TLS: &str = "/tls/1.0.0";
 
 impl UpgradeInfo for Security {
     type Info = &'static str;
-    type InfoIter = [&'static str; 2];
+    type InfoIter = std::iter::Copied<std::slice::Iter<'static, &'static str>>;
 
     fn protocol_info(&self) -> Self::InfoIter {
-        // TLS first: with AES-GCM it costs less than half of Noise, which knows only ChaCha20.
-        [TLS, NOISE]
+        self.proposed.iter().copied()
     }
 }
 
@@ -179,7 +200,8 @@ impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> InboundConnectionUpgrad
     fn upgrade_inbound(self, socket: C, info: &'static str) -> Self::Future {
         if info == TLS {
             let accepting = TlsAcceptor::from(self.tls.server).accept(Buffered::new(socket));
-            async move { identified(accepting.await?.into()) }.boxed()
+            let habits = self.habits;
+            async move { identified(accepting.await?.into()).inspect(|(peer, _)| habits.knows_tls(*peer)) }.boxed()
         } else {
             let secured = self.noise.upgrade_inbound(socket, NOISE);
             secured.map_ok(|(peer, stream)| (peer, Either::Right(stream))).map_err(io::Error::other).boxed()
@@ -196,7 +218,13 @@ impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> OutboundConnectionUpgra
         if info == TLS {
             let name = ServerName::try_from(tls::SERVER_NAME).expect("an IP address is a server name");
             let connecting = TlsConnector::from(self.tls.client).connect(name, Buffered::new(socket));
-            async move { identified(connecting.await?.into()) }.boxed()
+            let alone = self.proposed.len() == 1;
+            let mark = move |error| if alone { io::Error::other(Unconfirmed(error)) } else { error };
+            let habits = self.habits;
+            async move {
+                identified(connecting.await.map_err(mark)?.into()).inspect(|(peer, _)| habits.knows_tls(*peer))
+            }
+            .boxed()
         } else {
             let secured = self.noise.upgrade_outbound(socket, NOISE);
             secured.map_ok(|(peer, stream)| (peer, Either::Right(stream))).map_err(io::Error::other).boxed()

@@ -83,6 +83,46 @@ fn hard_pairs_meet_directly() {
     });
 }
 
+/// The pairs of rows and columns in `DIG_NAT_PAIRS` ("2x2,11x5", numbered as on the page), `DIG_NAT_ROUNDS` times each,
+/// for looking closely: one pair at a time, and what the nodes log with `RUST_LOG`. Writes nothing.
+#[test]
+#[ignore = "for looking at single pairs"]
+fn chosen_pairs() {
+    lab::run_within(Duration::from_secs(2 * 3600), || {
+        if let Ok(filter) = std::env::var("RUST_LOG") {
+            let filter = tracing_subscriber::EnvFilter::new(filter);
+            let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_thread_ids(true);
+            log.try_init().expect("the only one");
+        }
+        let wanted = std::env::var("DIG_NAT_PAIRS").unwrap_or_else(|_| "2x2".to_owned());
+        let rounds = std::env::var("DIG_NAT_ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().expect("a number"));
+        let kinds = kinds();
+        let number = |text: &str| text.trim().parse::<usize>().expect("a number of the page") - 1;
+        let pairs: Vec<(usize, usize)> = wanted
+            .split(',')
+            .map(|pair| pair.split_once('x').expect("ROWxCOLUMN"))
+            .map(|(row, column)| (number(row), number(column)))
+            .collect();
+        let rows = sorted(pairs.iter().map(|(row, _)| *row).collect());
+        let columns = sorted(pairs.iter().map(|(_, column)| *column).collect());
+        let (lab, _mapping) = build(&kinds, &rows, &columns);
+        let mut grid = Grid::new();
+        for round in 0..rounds {
+            let parties: Vec<_> = pairs
+                .iter()
+                .map(|(row, column)| (party(&kinds, "a", *row), party(&kinds, "b", *column)))
+                .map(|(one, other)| if round % 2 == 0 { (one, other) } else { (other, one) })
+                .collect();
+            for (pair, meeting) in pairs.iter().zip(meet_all(&lab, &parties)) {
+                grid.entry(*pair).or_default().push(meeting);
+            }
+        }
+        for ((row, column), meetings) in &grid {
+            println!("{} and {}: {}", kinds[*row].name, kinds[*column].name, page::cell(meetings, true));
+        }
+    });
+}
+
 #[test]
 #[ignore = "takes many minutes; writes docs/nat-grid.md"]
 fn the_whole_grid() {

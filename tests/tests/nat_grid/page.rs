@@ -84,7 +84,8 @@ fn always(meetings: &[Meeting]) -> bool {
     meetings.iter().all(|meeting| meeting.by != "relay")
 }
 
-fn cell(meetings: &[Meeting], possible: bool) -> String {
+/// What one cell of the grid says.
+pub fn cell(meetings: &[Meeting], possible: bool) -> String {
     let mut direct: Vec<&Meeting> = meetings.iter().filter(|meeting| meeting.by != "relay").collect();
     direct.sort_by_key(|meeting| meeting.took);
     let Some(median) = direct.get(direct.len() / 2) else {

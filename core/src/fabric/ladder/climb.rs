@@ -19,7 +19,7 @@ use crate::base::ids::PeerId;
 use crate::base::limits;
 use crate::base::time::Time;
 use crate::fabric::{FabricEvent, Link, Stage, StreamSignal, address};
-use crate::nat::ladder::{Ladder, Output, Plan, RungId, Situation, Verdict, tcp_punch, udp_punch};
+use crate::nat::ladder::{Ladder, Opening, Output, Plan, RungId, Situation, Verdict, tcp_punch, udp_punch};
 use crate::nat::method::{Method, Transport};
 use crate::nat::registry::Success;
 use crate::nat::report::Failure;
@@ -374,10 +374,18 @@ impl Climb {
         let (shared, peer) = (Arc::clone(&self.shared), self.peer.clone());
         let circuits = self.knowledge.circuits.clone();
         let dcutr_until = self.relayed_since + limits::MEETING_GRACE;
+        let opening = if method == Method::UdpPunch { self.opening() } else { Opening::default() };
         let cancelled = cancel.clone();
-        let work = Rung { shared, peer, method, plan, circuits, timeout, dcutr_until, cancel: cancelled };
+        let work = Rung { shared, peer, method, plan, circuits, timeout, dcutr_until, opening, cancel: cancelled };
         self.cancels.insert(rung, cancel);
         self.rungs.spawn(async move { (rung, method, work.run().await) });
+    }
+
+    /// What can be done as soon as both sides know where the other one is.
+    fn opening(&self) -> Opening {
+        let situation = self.situation();
+        let Some(theirs) = &situation.theirs else { return Opening::default() };
+        Opening::of_asker(&situation.ours, theirs, situation.ipv6, &situation.full_policy())
     }
 
     /// The peer has described itself, or does not: what can work goes on.

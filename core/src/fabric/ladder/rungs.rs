@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::Either;
 use libp2p::Multiaddr;
+use libp2p::multiaddr::Protocol;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -16,11 +18,12 @@ use super::{PROTOCOL, Shared};
 use crate::base::error::{Error, ErrorKind};
 use crate::base::ids::PeerId;
 use crate::base::limits;
+use crate::fabric::quic::open_way;
 use crate::fabric::{Link, Path, StreamSignal, address, dial};
 use crate::nat::ice::Kind as CandidateKind;
 use crate::nat::ice::Role;
 use crate::nat::ice::driver::{Carrier, IceOptions, IcePort, connect};
-use crate::nat::ladder::{Plan, Target};
+use crate::nat::ladder::{Opening, Plan, Target};
 use crate::nat::method::{Method, Transport};
 use crate::nat::punch::driver::{self as punch, Local, LocalPort, StunServers};
 use crate::nat::punch::message::NatSummary;
@@ -55,6 +58,8 @@ pub struct Rung {
     pub timeout: Duration,
     /// Until then libp2p's own way to meet has its head start.
     pub dcutr_until: Instant,
+    /// What can be done meanwhile.
+    pub opening: Opening,
     /// Cancelled when the ladder no longer wants it.
     pub cancel: CancellationToken,
 }
@@ -99,7 +104,21 @@ impl Rung {
     async fn through_a_relay(&self) -> Result<Link, Reason> {
         match self.shared.relayed_link(&self.peer) {
             Some(link) => Ok(link),
-            None => self.dial(self.circuits.clone()).await,
+            None => {
+                let (first, others) = one_of_each_relay(&self.circuits);
+                let failed = CancellationToken::new();
+                let first = async { self.dial(first).await.inspect_err(|_| failed.cancel()) };
+                let others = async {
+                    // Time enough for a relay that is there; a second circuit through it is of no use.
+                    let _ = tokio::time::timeout(limits::RELAY_ADDRESS_HEAD_START, failed.cancelled()).await;
+                    self.dial(others).await
+                };
+                match futures::future::select(Box::pin(first), Box::pin(others)).await {
+                    Either::Left((Ok(link), _)) | Either::Right((Ok(link), _)) => Ok(link),
+                    Either::Left((Err(_), rest)) => rest.await,
+                    Either::Right((Err(_), rest)) => rest.await,
+                }
+            }
         }
     }
 
@@ -137,11 +156,15 @@ impl Rung {
         let Some(mut held) = self.shared.histories.take(&self.peer, kind) else {
             return Err((Failure::Other, "already punching to this peer".into()));
         };
-        self.or_cancelled(async {
-            self.leave_room_for_dcutr().await;
-            Ok(())
-        })
-        .await?;
+        let early = self.or_cancelled(async {
+            tokio::select! {
+                link = self.meet_at_once() => Ok(Some(link)),
+                () = self.leave_room_for_dcutr() => Ok(None),
+            }
+        });
+        if let Some(link) = early.await? {
+            return Ok(link);
+        }
         let request = if kind == Kind::Udp { Request::PunchUdp } else { Request::PunchTcp };
         let mut signal = self.or_cancelled(self.ask(&request)).await?;
         let left = held.history.rounds;
@@ -155,6 +178,29 @@ impl Rung {
             held.history.rounds = left - (left.min(1) - held.history.rounds);
         }
         outcome.map_err(|error| (failure_of(&error), error.full_message()))
+    }
+
+    /// What both profiles promise to work without a round of punching. Waits for ever when it does not.
+    async fn meet_at_once(&self) -> Link {
+        let Opening { dial, open, ask } = &self.opening;
+        let quic = |at: &SocketAddr| Target { address: *at, transport: Transport::Udp };
+        let dialled = async {
+            let addresses: Vec<Multiaddr> = dial.iter().map(quic).map(|target| multiaddr(&target)).collect();
+            if addresses.is_empty() { None } else { self.dial(addresses).await.ok() }
+        };
+        let asked = async {
+            if ask.is_empty() {
+                return None;
+            }
+            let targets: Vec<Target> = ask.iter().map(quic).collect();
+            let (link, ()) = tokio::join!(self.ask_to_dial_back(&targets), self.shared.open_ways(open));
+            link.ok()
+        };
+        tokio::select! {
+            Some(link) = dialled => link,
+            Some(link) = asked => link,
+            else => std::future::pending().await,
+        }
     }
 
     /// libp2p's own way to meet begins with the relayed link and is cheaper where it works.
@@ -266,6 +312,16 @@ impl Shared {
         Ok(Way { link, relayed })
     }
 
+    /// Lets packets from these endpoints in to the ports that QUIC uses.
+    pub async fn open_ways(&self, endpoints: &[SocketAddr]) {
+        let ports = self.fabric.udp_ports();
+        let port_for = |at: &SocketAddr| {
+            ports.iter().find(|port| port.local_address().is_ok_and(|local| local.is_ipv4() == at.is_ipv4()))
+        };
+        let ways = endpoints.iter().filter_map(|at| Some(open_way(port_for(at)?, *at)));
+        futures::future::join_all(ways).await;
+    }
+
     /// The named servers, then the relay to the peer: nodes of ours answer STUN where they listen, with the same number
     /// of port as TCP.
     async fn stun_servers(&self, peer: &PeerId) -> Vec<SocketAddr> {
@@ -278,6 +334,18 @@ impl Shared {
         let relay = self.relayed_link(peer).and_then(|link| address::socket(&link.address.parse().ok()?));
         first_of_each_family.chain(relay).collect()
     }
+}
+
+/// The first address through each relay, and the others.
+fn one_of_each_relay(circuits: &[Multiaddr]) -> (Vec<Multiaddr>, Vec<Multiaddr>) {
+    let relay =
+        |circuit: &Multiaddr| circuit.iter().find(|part| matches!(part, Protocol::P2p(_))).map(|at| at.acquire());
+    let (mut first, mut others): (Vec<Multiaddr>, Vec<Multiaddr>) = (Vec::new(), Vec::new());
+    for circuit in circuits {
+        let new = !first.iter().any(|known| relay(known) == relay(circuit));
+        if new { first.push(circuit.clone()) } else { others.push(circuit.clone()) }
+    }
+    (first, others)
 }
 
 fn multiaddr(target: &Target) -> Multiaddr {
@@ -314,5 +382,21 @@ fn failure_of(error: &Error) -> Failure {
         ErrorKind::Protocol => Failure::Protocol,
         ErrorKind::LimitReached => Failure::LimitReached,
         _ => Failure::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_address_of_a_relay_comes_after_all_relays() {
+        let at = |ip: &str, relay: &libp2p::PeerId| -> Multiaddr {
+            format!("{ip}/tcp/443/p2p/{relay}/p2p-circuit").parse().expect("valid")
+        };
+        let (one, other) = (libp2p::PeerId::random(), libp2p::PeerId::random());
+        let all = [at("/ip4/192.0.2.1", &one), at("/ip6/2001:db8::1", &one), at("/ip4/192.0.2.2", &other)];
+        let (first, others) = one_of_each_relay(&all);
+        assert_eq!((first, others), (vec![all[0].clone(), all[2].clone()], vec![all[1].clone()]));
     }
 }

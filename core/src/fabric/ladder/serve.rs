@@ -13,6 +13,7 @@ use crate::base::ids::PeerId;
 use crate::base::limits;
 use crate::fabric::{Link, Stream, StreamSignal, address, dial};
 use crate::nat::ice::Role;
+use crate::nat::ladder::Opening;
 use crate::nat::method::Transport;
 use crate::nat::policy::Origin;
 use crate::nat::punch::Side;
@@ -36,10 +37,16 @@ async fn answer(shared: &Arc<Shared>, link: &Link, signal: &mut StreamSignal) ->
     let late = |_| Error::new(ErrorKind::Timeout, "nothing was asked");
     let asked = tokio::time::timeout(limits::PUNCH_SIGNAL_TIMEOUT, signal.receive()).await.map_err(late)??;
     match request::decode(&asked)? {
-        Request::Describe(_) => {
+        Request::Describe(theirs) => {
             // A ladder of the peer begins; what failed before may work where it is now.
             shared.histories.forget(peer);
-            signal.send(request::encode(&shared.description())?).await
+            let ours = shared.description();
+            signal.send(request::encode(&ours)?).await?;
+            // If it can dial us at once, it does as soon as it has read that.
+            let policy = shared.policy(peer);
+            let opening = Opening::of_answerer(&ours.profile, &theirs.profile, shared.config.ipv6, &policy);
+            shared.open_ways(&opening.open).await;
+            Ok(())
         }
         Request::DialBack { targets } => {
             let error = dial_back(shared, link, &targets).await.err();

@@ -337,7 +337,7 @@ async fn secure(connecting: quinn::Connecting) -> Secured {
 
 /// Sends a few datagrams that mean nothing, so that a NAT in front of us lets the peer's packets in (as libp2p's DCUtR
 /// does for QUIC). Their first bit is zero: no QUIC endpoint looks at them twice.
-async fn open_way(port: &UdpPort, to: SocketAddr) {
+pub async fn open_way(port: &UdpPort, to: SocketAddr) {
     for _ in 0..limits::QUIC_OPENING_DATAGRAMS {
         let filler: [u8; 32] = std::array::from_fn(|_| rand::random::<u8>() & 0x3f);
         if let Err(cause) = port.send(&filler, to).await {

@@ -9,6 +9,7 @@
 //! - One side leads. Of two peers with ladders to each other, the one that wants something runs its ladder; what the
 //!   other one's dial-back or punch brings in is told by [`Ladder::inbound`].
 
+mod opening;
 mod output;
 mod paths;
 mod plan;
@@ -18,6 +19,7 @@ mod theory;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+pub use self::opening::Opening;
 pub use self::output::{Change, Class, Output, Plan, RungId};
 pub use self::situation::{Candidate, OwnMapping, Relay, Signalling, Situation, Source, Target};
 pub use self::theory::{Technique, Verdict, advanced_punch, tcp_punch, udp_punch};

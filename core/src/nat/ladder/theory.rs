@@ -91,6 +91,28 @@ pub fn tcp_punch(ours: &NatProfile, theirs: &NatProfile) -> Verdict {
     }
 }
 
+/// Who has to send the first packet that counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialler {
+    /// We.
+    Us,
+    /// The peer.
+    Them,
+}
+
+/// Which side reaches the endpoint over IPv4 that a server saw of the other, once the other one has sent a packet to
+/// the endpoint that a server saw of it. `None` where that is not certain.
+pub fn who_dials(ours: &NatProfile, theirs: &NatProfile) -> Option<Dialler> {
+    if ours.udp_blocked || theirs.udp_blocked || behind_one_address(ours, theirs).is_some() {
+        return None;
+    }
+    match (gets_through(ours, theirs), gets_through(theirs, ours)) {
+        (Some(true), _) => Some(Dialler::Us),
+        (_, Some(true)) => Some(Dialler::Them),
+        _ => None,
+    }
+}
+
 /// Both behind one public address: only a NAT that leads back inside helps, and that one asks for no more.
 fn behind_one_address(ours: &NatProfile, theirs: &NatProfile) -> Option<Verdict> {
     let (ours_v4, theirs_v4) = (ours.public_v4?, theirs.public_v4?);
