@@ -9,7 +9,7 @@ use dig_nat_core::base::limits;
 use dig_nat_core::base::random::Jitter;
 use dig_nat_core::base::time::Time;
 use dig_nat_core::discovery::dht::contact::{Contact, is_within};
-use dig_nat_core::discovery::dht::key::{Node, provider_key};
+use dig_nat_core::discovery::dht::key::{Node, Placement, provider_key};
 use dig_nat_core::discovery::dht::machine::{Machine, Output, Setup};
 use dig_nat_core::discovery::dht::message::{Kind, Message, Peer};
 use dig_nat_core::discovery::dht::shard::Shards;
@@ -34,6 +34,7 @@ fn apart(number: u32) -> Contact {
 fn machine() -> Machine {
     Machine::new(Setup {
         node: node(0),
+        placement: Placement::Hashed,
         epoch_ms: 1_800_000_000_000,
         capacity: RECORDS,
         shards: Shards::default(),

@@ -14,7 +14,7 @@ use dig_nat_core::base::random::Jitter;
 use dig_nat_core::base::time::Time;
 use dig_nat_core::discovery::dht::announce::Provide;
 use dig_nat_core::discovery::dht::contact::Contact;
-use dig_nat_core::discovery::dht::key::{Key, Node, provider_key};
+use dig_nat_core::discovery::dht::key::{Key, Node, Placement};
 use dig_nat_core::discovery::dht::machine::{Machine, Output, Setup, Summary};
 use dig_nat_core::discovery::dht::message::{Kind, Message, Peer};
 use dig_nat_core::discovery::dht::shard::Shards;
@@ -68,6 +68,7 @@ pub struct Sought {
 /// The network.
 pub struct Network {
     pub now: Time,
+    placement: Placement,
     members: Vec<Member>,
     by_node: HashMap<Node, usize>,
     events: BinaryHeap<Reverse<(Time, u64)>>,
@@ -95,10 +96,15 @@ fn random_node(jitter: &mut Jitter) -> Node {
 }
 
 impl Network {
-    /// A network of honest nodes that know nobody.
+    /// A network of honest nodes that know nobody. Its records lie as in the private one.
     pub fn new(nodes: usize, seed: u64) -> Self {
+        Self::with(Placement::Direct, nodes, seed)
+    }
+
+    pub fn with(placement: Placement, nodes: usize, seed: u64) -> Self {
         let mut network = Self {
             now: Time::ZERO,
+            placement,
             members: Vec::new(),
             by_node: HashMap::new(),
             events: BinaryHeap::new(),
@@ -124,6 +130,7 @@ impl Network {
         let index = self.members.len();
         let setup = Setup {
             node: node.clone(),
+            placement: self.placement,
             epoch_ms: EPOCH_MS,
             capacity: 100_000,
             shards,
@@ -145,7 +152,7 @@ impl Network {
 
     /// Adds hostile nodes, all nearer to the key than any honest one; `networks` is how many networks they share.
     pub fn surround(&mut self, key: &FileHash, count: usize, networks: usize) {
-        let target = Key::of(&provider_key(key));
+        let target = self.placement.of(key);
         let nearest = self.members.iter().map(|member| target.shared_bits(member.contact.node.key())).max();
         let bits = nearest.expect("somebody").min(60);
         let mut made = 0;
@@ -335,7 +342,7 @@ impl Network {
 
     /// Fellows near to the key, one of them as a provider that is none.
     fn lie(&mut self, message: &Message) -> Message {
-        let target = Key::of(&message.key);
+        let target = self.placement.position(&message.key);
         let mut fellows: Vec<&Contact> =
             self.members.iter().filter(|one| one.nature == Nature::Hostile).map(|one| &one.contact).collect();
         fellows.sort_by_cached_key(|one| target.distance(one.node.key()));
@@ -361,8 +368,8 @@ impl Network {
             let announcement = Announcement::decode(bytes).expect("our own").announcement;
             let contact = self.members[from].contact.clone();
             let peer = Peer { contact, shards: None, announcement: Some(bytes.clone()) };
-            let machine = &mut self.members[to].machine;
-            machine.provided(now, &node, Scope::Internet, &provider_key(&announcement.key), &peer);
+            let key = self.placement.record_key(&announcement.key);
+            self.members[to].machine.provided(now, &node, Scope::Internet, &key, &peer);
         }
     }
 
@@ -426,7 +433,7 @@ impl Network {
             messages.push(message);
         } else {
             for key in &provide.keys {
-                let mut message = Message::new(Kind::AddProvider, provider_key(key));
+                let mut message = Message::new(Kind::AddProvider, self.placement.record_key(key));
                 let announcement = Some(sign(key));
                 message.providers.push(Peer { contact: contact.clone(), shards: None, announcement });
                 messages.push(message);

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use super::contact::Contact;
-use super::key::{Key, Node, provider_key};
+use super::key::{Key, Node, Placement};
 use super::query;
 use super::shard::Shards;
 use crate::base::ids::FileHash;
@@ -36,6 +36,7 @@ struct Entry {
 /// The keys of one node.
 #[derive(Debug)]
 pub struct Announcer {
+    placement: Placement,
     keys: BTreeMap<Key, Entry>,
     due: BTreeSet<(Time, Key)>,
     /// Keys whose regions are being looked up.
@@ -53,6 +54,7 @@ const BURST: f64 = 2.0 * limits::DHT_ANNOUNCE_RATE as f64;
 impl Default for Announcer {
     fn default() -> Self {
         Self {
+            placement: Placement::default(),
             keys: BTreeMap::new(),
             due: BTreeSet::new(),
             active: Vec::new(),
@@ -64,15 +66,15 @@ impl Default for Announcer {
     }
 }
 
-/// Where the records of a lookup key are.
-fn position(lookup: &FileHash) -> Key {
-    Key::of(&provider_key(lookup))
-}
-
 impl Announcer {
+    /// Announces nothing yet.
+    pub fn new(placement: Placement) -> Self {
+        Self { placement, ..Self::default() }
+    }
+
     /// Announces a key from now on. `false` without room for it.
     pub fn announce(&mut self, now: Time, lookup: FileHash) -> bool {
-        let position = position(&lookup);
+        let position = self.placement.of(&lookup);
         if self.keys.contains_key(&position) {
             return true;
         }
@@ -86,7 +88,7 @@ impl Announcer {
 
     /// Announces a key no longer. Records that are out there expire.
     pub fn withdraw(&mut self, lookup: &FileHash) {
-        let position = position(lookup);
+        let position = self.placement.of(lookup);
         if let Some(entry) = self.keys.remove(&position) {
             self.due.remove(&(entry.due, position));
         }
@@ -199,7 +201,7 @@ impl Announcer {
         }
         let mut next = self.queue.pop_front()?;
         // Withdrawn in the meantime.
-        next.keys.retain(|lookup| self.keys.contains_key(&position(lookup)));
+        next.keys.retain(|lookup| self.keys.contains_key(&self.placement.of(lookup)));
         // A stock node takes one key a message.
         self.tokens -= if next.ours { 1.0 } else { next.keys.len() as f64 };
         Some(next)
@@ -294,7 +296,7 @@ mod tests {
         // The nodes told are those that a searcher will ask.
         let mut right = 0;
         for number in (0..20_000).step_by(100) {
-            let position = position(&lookup(number));
+            let position = Placement::Hashed.of(&lookup(number));
             let mut nearest = all.clone();
             nearest.sort_by_cached_key(|one| position.distance(one.node.key()));
             let of = &told[&lookup(number)];

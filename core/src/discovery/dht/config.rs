@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::key::Placement;
 use super::shard::Shard;
 use crate::base::limits;
 use crate::fabric::PUBLIC_NODES;
@@ -22,6 +23,14 @@ impl Network {
         match self {
             Self::Public => "/ipfs/kad/1.0.0",
             Self::Private => "/dig/kad/1.0.0",
+        }
+    }
+
+    /// Where its records lie.
+    pub const fn placement(self) -> Placement {
+        match self {
+            Self::Public => Placement::Hashed,
+            Self::Private => Placement::Direct,
         }
     }
 

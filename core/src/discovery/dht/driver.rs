@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use self::searches::Searches;
 use super::config::{DhtConfig, DhtStatus};
 use super::contact::Contact;
-use super::key::Node;
+use super::key::{Node, Placement};
 use super::machine::{Machine, Output, Setup};
 use super::shard::{Shard, Shards};
 use crate::base::error::{Error, ErrorKind, Result};
@@ -55,6 +55,7 @@ struct Shared {
     own: Own,
     node: Node,
     protocol: &'static str,
+    placement: Placement,
     /// Bounds the tasks that announce.
     announcing: Arc<Semaphore>,
 }
@@ -105,6 +106,7 @@ impl Dht {
         let clock = Clock::start();
         let mut machine = Machine::new(Setup {
             node: node.clone(),
+            placement: config.network.placement(),
             epoch_ms: own::now_ms(),
             capacity: config.records,
             shards: Shards::new(config.shards),
@@ -133,6 +135,7 @@ impl Dht {
             own,
             node,
             protocol,
+            placement: config.network.placement(),
             announcing: Arc::new(Semaphore::new(limits::DHT_OUTBOUND)),
         });
         let (token, tasks) = (CancellationToken::new(), TaskTracker::new());

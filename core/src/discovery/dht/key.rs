@@ -1,7 +1,7 @@
 //! Positions in the keyspace and their distances, and the ids of nodes. Not here: addresses ([`contact`](super::contact)).
 //!
-//! A position is the SHA-256 of bytes: of a peer id's multihash, or of a record's key. The distance of two positions is
-//! their exclusive or, read as a number.
+//! The position of a node is the SHA-256 of its peer id's bytes. That of a record depends on the network ([`Placement`]).
+//! The distance of two positions is their exclusive or, read as a number.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::base::ids::{FileHash, PeerId};
 use crate::base::limits;
+use crate::base::random::Jitter;
 
 /// Hashed in front of a lookup key, so that our records never meet those of IPFS content.
 const DOMAIN: &[u8] = b"dig-nat/dht/1\0";
@@ -63,16 +64,77 @@ impl Key {
     }
 }
 
+impl Key {
+    /// A random position that shares exactly so many bits with this one, at most 255.
+    #[must_use]
+    pub fn beside(&self, bits: u32, jitter: &mut Jitter) -> Self {
+        let random: Vec<u8> = (0..4).flat_map(|_| jitter.bits().to_be_bytes()).collect();
+        let (whole, kept) = ((bits / 8) as usize, bits % 8);
+        Self(std::array::from_fn(|index| match index.cmp(&whole) {
+            std::cmp::Ordering::Less => self.0[index],
+            std::cmp::Ordering::Greater => random[index],
+            std::cmp::Ordering::Equal => {
+                let (same, turned) = (!(0xff_u8 >> kept), 0x80_u8 >> kept);
+                self.0[index] & same | !self.0[index] & turned | random[index] & !(same | turned)
+            }
+        }))
+    }
+}
+
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0[..4].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
-/// The key of the records of what is looked up under `lookup`: a SHA-256 multihash, as content ids have it.
+/// The key of the records of what is looked up under `lookup` in libp2p's network: a SHA-256 multihash, as content ids have
+/// it.
 pub fn provider_key(lookup: &FileHash) -> Vec<u8> {
-    let digest = Sha256::new().chain_update(DOMAIN).chain_update(lookup.as_bytes()).finalize();
-    [&MULTIHASH[..], &digest[..]].concat()
+    multihash(&Sha256::new().chain_update(DOMAIN).chain_update(lookup.as_bytes()).finalize().into())
+}
+
+/// Where records lie. All nodes of a network must agree on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Placement {
+    /// At the SHA-256 of the record's key, as all of libp2p reckons; that key is a hash under a domain of our own.
+    #[default]
+    Hashed,
+    /// At the hash of the file itself, so that a prefix of positions is a beginning of files' hashes. libp2p's own Kademlia
+    /// reckons differently; only nodes of our kind can share such a network.
+    Direct,
+}
+
+impl Placement {
+    /// The key of the records of what is looked up under `lookup`.
+    pub fn record_key(self, lookup: &FileHash) -> Vec<u8> {
+        match self {
+            Self::Hashed => provider_key(lookup),
+            Self::Direct => multihash(lookup.as_bytes()),
+        }
+    }
+
+    /// The position of a record's key, or of whatever else is asked for.
+    pub fn position(self, key: &[u8]) -> Key {
+        let digest = key.strip_prefix(&MULTIHASH).and_then(|digest| <[u8; 32]>::try_from(digest).ok());
+        match (self, digest) {
+            (Self::Direct, Some(digest)) => Key(digest),
+            _ => Key::of(key),
+        }
+    }
+
+    /// The position of the records of what is looked up under `lookup`.
+    pub fn of(self, lookup: &FileHash) -> Key {
+        self.position(&self.record_key(lookup))
+    }
+}
+
+fn multihash(digest: &[u8; 32]) -> Vec<u8> {
+    [&MULTIHASH[..], digest].concat()
+}
+
+/// The key that lies at a position where records are placed directly.
+pub fn key_at(position: &Key) -> Vec<u8> {
+    multihash(position.as_bytes())
 }
 
 /// A node's id as it travels (the bytes of its peer id), with its position.
@@ -199,6 +261,19 @@ mod tests {
     }
 
     #[test]
+    fn records_lie_at_the_hash_of_the_file_or_of_their_key() {
+        let lookup = FileHash::of(b"a file");
+        assert_eq!(Placement::Direct.of(&lookup).as_bytes(), lookup.as_bytes());
+        assert_eq!(Placement::Hashed.of(&lookup), Key::of(&provider_key(&lookup)));
+        let position = Key::of(b"somewhere");
+        assert_eq!(Placement::Direct.position(&key_at(&position)), position);
+        // What is no SHA-256 multihash has a position as well.
+        for other in [&b""[..], b"x", &MULTIHASH, &[0x12; 34], &[&MULTIHASH[..], &[0; 33]].concat()] {
+            assert_eq!(Placement::Direct.position(other), Key::of(other));
+        }
+    }
+
+    #[test]
     fn ids_have_their_usual_text() {
         let text = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
         let node = Node::from_peer(&PeerId::from_text(text)).expect("an id");
@@ -209,6 +284,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_lies_beside_shares_so_many_bits(position: [u8; 32], bits in 0u32..256, seed: u64) {
+            let position = Key::from_bytes(position);
+            prop_assert_eq!(position.beside(bits, &mut Jitter::from_seed(seed)).shared_bits(&position), bits);
+        }
+
         #[test]
         fn distance_is_a_metric(a: [u8; 32], b: [u8; 32], c: [u8; 32]) {
             let (a, b, c) = (Key::from_bytes(a), Key::from_bytes(b), Key::from_bytes(c));

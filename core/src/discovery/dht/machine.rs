@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::announce::{Announcer, Provide};
 use super::contact::Contact;
-use super::key::{Key, Node};
+use super::key::{Key, Node, Placement};
 use super::message::{Kind, Message};
 use super::routing::{Heard, Routing};
 use super::shard::{Hosts, Shards};
@@ -32,6 +32,8 @@ use lookups::{Lookup, Purpose};
 pub struct Setup {
     /// Who we are.
     pub node: Node,
+    /// Where the records of this network lie.
+    pub placement: Placement,
     /// Milliseconds since 1970 at [`Time::ZERO`], to judge the age of signed announcements.
     pub epoch_ms: u64,
     /// Records kept for others.
@@ -111,6 +113,7 @@ struct Request {
 #[derive(Debug)]
 pub struct Machine {
     node: Node,
+    placement: Placement,
     epoch_ms: u64,
     shards: Shards,
     encoded_shards: Vec<u8>,
@@ -140,6 +143,7 @@ impl Machine {
         Self {
             routing: Routing::new(setup.node.clone()),
             node: setup.node,
+            placement: setup.placement,
             epoch_ms: setup.epoch_ms,
             encoded_shards: setup.shards.encode(),
             shards: setup.shards,
@@ -147,7 +151,7 @@ impl Machine {
             jitter: Jitter::from_seed(setup.seed),
             store: Store::new(setup.capacity),
             hosts: Hosts::default(),
-            announcer: Announcer::default(),
+            announcer: Announcer::new(setup.placement),
             lookups: BTreeMap::new(),
             requests: BTreeMap::new(),
             next_id: 0,
@@ -225,7 +229,7 @@ impl Machine {
 
     /// What we announce at the position of a record's key.
     pub fn announces(&self, key: &[u8]) -> Option<FileHash> {
-        self.announcer.at(&Key::of(key))
+        self.announcer.at(&self.placement.position(key))
     }
 
     /// The number of keys announced, and of messages that wait to be sent for them.
@@ -238,7 +242,7 @@ impl Machine {
         if self.lookups.len() >= limits::DHT_LOOKUPS {
             return None;
         }
-        let key = super::key::provider_key(lookup);
+        let key = self.placement.record_key(lookup);
         let id = self.start(now, key, Purpose::providers());
         self.pump(now);
         Some(id)

@@ -57,7 +57,7 @@ pub async fn ask(shared: &Shared, request: u64, to: &Contact, message: &Message)
     let outcome = timeout(limits::DHT_REQUEST, asking).await;
     match outcome {
         Ok(Ok((Some(mut answer), near))) => {
-            records::verify_answer(&mut answer, &message.key);
+            records::verify_answer(&mut answer, &message.key, shared.placement);
             shared.change(|state, now| state.machine.response(now, request, &answer, near));
         }
         other => {
@@ -75,7 +75,7 @@ pub async fn provide(shared: &Shared, provide: Provide) {
     let announcing = async {
         let mut stream = open(shared, &provide.to).await?;
         let near = scope(stream.link());
-        for message in records::announcements(&shared.own, &shared.node, &provide, near) {
+        for message in records::announcements(&shared.own, &shared.node, shared.placement, &provide, near) {
             write(&mut stream, &message).await?;
         }
         // Nothing comes; but some nodes lose what arrives together with the end of its stream.

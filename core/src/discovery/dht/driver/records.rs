@@ -3,7 +3,7 @@
 
 use super::super::announce::Provide;
 use super::super::contact::Contact;
-use super::super::key::{Node, provider_key};
+use super::super::key::{Node, Placement};
 use super::super::message::{Kind, Message, Peer};
 use crate::base::ids::FileHash;
 use crate::base::limits;
@@ -13,18 +13,18 @@ use crate::nat::policy::Scope;
 use crate::wire::announcement::Announcement;
 
 /// A record key and who provides it, as its signature says. `None` for what is not signed by its peer, or over.
-fn open(bytes: &[u8]) -> Option<(Vec<u8>, Contact)> {
+fn open(bytes: &[u8], placement: Placement) -> Option<(Vec<u8>, Contact)> {
     let key = Announcement::decode(bytes).ok()?.announcement.key;
     let announcement = own::open(bytes, &key, own::now_ms()).ok()?;
     let node = Node::from_peer(&announcement.peer)?;
     let addresses = announcement.addresses.iter().filter_map(|text| address_to_bytes(text));
-    Some((provider_key(&key), Contact::new(node, addresses)))
+    Some((placement.record_key(&key), Contact::new(node, addresses)))
 }
 
 /// Checks what a peer brings for a key. `false` for a signature that is wrong: whoever tells of it lies.
-fn verify(peer: &mut Peer, key: &[u8]) -> bool {
+fn verify(peer: &mut Peer, key: &[u8], placement: Placement) -> bool {
     let Some(bytes) = &peer.announcement else { return true };
-    match open(bytes) {
+    match open(bytes, placement) {
         Some((of, contact)) if of == key && contact.node == peer.contact.node => {
             // What the peer itself has said counts more than what another one adds.
             if !contact.addresses.is_empty() {
@@ -37,16 +37,17 @@ fn verify(peer: &mut Peer, key: &[u8]) -> bool {
 }
 
 /// Takes everything out of an answer whose signature is wrong.
-pub fn verify_answer(answer: &mut Message, key: &[u8]) {
-    answer.providers.retain_mut(|peer| verify(peer, key));
+pub fn verify_answer(answer: &mut Message, key: &[u8], placement: Placement) {
+    answer.providers.retain_mut(|peer| verify(peer, key, placement));
 }
 
 /// The records of an ADD_PROVIDER whose signatures are right, or that have none.
-pub fn of_request(message: Message) -> Vec<(Vec<u8>, Peer)> {
+pub fn of_request(message: Message, placement: Placement) -> Vec<(Vec<u8>, Peer)> {
     let Message { key, providers, announcements, .. } = message;
-    let single = providers.into_iter().filter_map(|mut peer| verify(&mut peer, &key).then(|| (key.clone(), peer)));
+    let single = providers.into_iter();
+    let single = single.filter_map(|mut peer| verify(&mut peer, &key, placement).then(|| (key.clone(), peer)));
     let signed = announcements.into_iter().filter_map(|bytes| {
-        let (key, contact) = open(&bytes)?;
+        let (key, contact) = open(&bytes, placement)?;
         Some((key, Peer { contact, shards: None, announcement: Some(bytes) }))
     });
     single.chain(signed).collect()
@@ -66,11 +67,11 @@ pub fn ourselves(own: &Own, node: &Node, lookup: FileHash, near: Scope) -> Optio
 }
 
 /// The messages that announce these keys to a node this near; none while nobody there could reach us.
-pub fn announcements(own: &Own, node: &Node, provide: &Provide, near: Scope) -> Vec<Message> {
+pub fn announcements(own: &Own, node: &Node, placement: Placement, provide: &Provide, near: Scope) -> Vec<Message> {
     let each = provide.keys.iter().filter_map(|key| Some((key, ourselves(own, node, *key, near)?)));
     if !provide.ours {
         let single = each.map(|(key, peer)| {
-            let mut message = Message::new(Kind::AddProvider, provider_key(key));
+            let mut message = Message::new(Kind::AddProvider, placement.record_key(key));
             message.providers.push(peer);
             message
         });

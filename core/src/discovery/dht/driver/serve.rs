@@ -66,7 +66,7 @@ pub async fn serve(shared: Arc<Shared>, mut stream: Stream, place: Place) {
 fn answer(shared: &Shared, from: &Node, near: Scope, request: Message) -> Option<Message> {
     if request.kind == Kind::AddProvider {
         // Signatures take time; the machine is not held up meanwhile.
-        let records = records::of_request(request);
+        let records = records::of_request(request, shared.placement);
         shared.change(|state, now| {
             for (key, provider) in &records {
                 let kept = state.machine.provided(now, from, near, key, provider);

@@ -1,7 +1,7 @@
 //! What a node answers, and which records it takes. Not here: its own lookups (`lookups`).
 
 use super::super::contact::Contact;
-use super::super::key::{Key, Node};
+use super::super::key::Node;
 use super::super::message::{Kind, Message, Peer};
 use super::super::shard::Shards;
 use super::super::store::Record;
@@ -28,7 +28,7 @@ impl Machine {
         if request.kind == Kind::Ping {
             return Some(answer);
         }
-        let target = Key::of(&request.key);
+        let target = self.placement.position(&request.key);
         if request.kind == Kind::GetProviders {
             let records = self.store.get(now, &request.key, limits::DHT_K);
             answer.providers.extend(records.into_iter().map(|record| Peer {
@@ -64,7 +64,7 @@ impl Machine {
         if (!is_itself && provider.announcement.is_none()) || provider.contact.node == self.node {
             return false;
         }
-        if key.is_empty() || key.len() > limits::DHT_KEY_BYTES || !self.shards.takes(&Key::of(key)) {
+        if key.is_empty() || key.len() > limits::DHT_KEY_BYTES || !self.shards.takes(&self.placement.position(key)) {
             return false;
         }
         let contact = provider.contact.within(scope);

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::super::announce::Surroundings;
 use super::super::contact::Contact;
-use super::super::key::{Key, Node, provider_key};
+use super::super::key::{Key, Node, Placement, key_at};
 use super::super::message::{Kind, Message, Peer};
 use super::super::query::{self, Ask, Query};
 use super::super::shard::Shards;
@@ -71,7 +71,7 @@ impl Machine {
     }
 
     pub(super) fn start(&mut self, now: Time, key: Vec<u8>, purpose: Purpose) -> u64 {
-        let target = Key::of(&key);
+        let target = self.placement.position(&key);
         let seeds = self.nearest(&target);
         // Of a region, its surroundings count as well.
         let width = if matches!(purpose, Purpose::Region(_)) { 2 * limits::DHT_K } else { limits::DHT_K };
@@ -166,12 +166,16 @@ impl Machine {
         self.joined |= self.refreshed && refreshing == 0;
         while self.joined && self.lookups.len() < limits::DHT_LOOKUPS {
             let Some((center, lookup)) = self.announcer.next_region(now, self.routing.estimate()) else { break };
-            self.start(now, provider_key(&lookup), Purpose::Region(center));
+            self.start(now, self.placement.record_key(&lookup), Purpose::Region(center));
         }
     }
 
-    /// Bytes whose hash lies in this bucket; our own id for the first, since its lookup fills all the deeper ones.
+    /// Bytes whose position lies in this bucket; our own for the first, since its lookup fills all the deeper ones.
     fn key_in(&mut self, bucket: u32) -> Vec<u8> {
+        if self.placement == Placement::Direct {
+            let own = *self.node.key();
+            return key_at(&if bucket == 0 { own } else { own.beside(bucket - 1, &mut self.jitter) });
+        }
         if bucket == 0 {
             return self.node.as_bytes().to_vec();
         }
