@@ -10,6 +10,7 @@
 
 mod address;
 mod buffered;
+pub mod carrier;
 mod dial;
 mod driver;
 mod failure;
@@ -47,7 +48,7 @@ use paths::Paths;
 use table::{OpenRequest, Table};
 
 pub use address::PUBLIC_NODES;
-pub use identity::{Signer, verify};
+pub use identity::{Signer, is_ed25519, verify};
 pub use liveness::{Expectation, Stage};
 pub use paths::Path;
 pub use signal::StreamSignal;

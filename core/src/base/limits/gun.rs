@@ -132,3 +132,29 @@ pub const GUN_SAVE: Duration = Duration::from_secs(5);
 pub const MAX_GUN_STATE_BYTES: u64 = 256 * 1024 * 1024;
 /// A relay's file may have so many bytes for each byte of names and values that it keeps: quotes, states and escapes.
 pub const GUN_STORED_FACTOR: u64 = 8;
+
+/// Letters of one direction of a signalling session that wait to be read at once: as many slots it has.
+pub const GUN_LETTER_SLOTS: u32 = 16;
+/// Of them, those with messages; the others are for acknowledgements, so that two full sides still free each other.
+pub const GUN_LETTERS_WAITING: u32 = 12;
+/// Messages read before they are acknowledged, if no message of our own does it.
+pub const GUN_LETTERS_UNACKNOWLEDGED: u32 = 6;
+/// Sets of slots that one sender uses at one receiver, in turn: as many sessions at once, and more than one ladder asks
+/// for.
+pub const GUN_LANES: u8 = 16;
+/// Longest letter: [`MAX_SIGNAL_BYTES`](super::MAX_SIGNAL_BYTES) in base64 and the JSON around it.
+pub const MAX_GUN_LETTER_BYTES: usize = 16 * 1024;
+/// Sessions remembered, also ended ones while their letters could be written again by somebody else.
+pub const MAX_GUN_SESSIONS: usize = 4096;
+/// Of them, those with one peer: 25 attempts to connect within [`MAX_CLOCK_SKEW`](super::MAX_CLOCK_SKEW).
+pub const MAX_GUN_SESSIONS_PER_PEER: usize = 128;
+/// Messages in letters that wait for earlier ones, of all sessions.
+pub const MAX_GUN_HELD_BYTES: usize = 1024 * 1024;
+/// Letters whose signature is looked at per second: a twentieth of one processor. The others wait in the graph.
+pub const GUN_LETTERS_PER_SECOND: u32 = 500;
+/// Deadline of one letter on its way to a relay.
+pub const GUN_LETTER_TIMEOUT: Duration = Duration::from_secs(10);
+/// So long a letter may wait for an acknowledgement that frees its slot.
+pub const GUN_LETTER_STALL: Duration = Duration::from_secs(10);
+/// So long after a session its letters stay where the peer can read them.
+pub const GUN_LETTER_LINGER: Duration = Duration::from_secs(5);

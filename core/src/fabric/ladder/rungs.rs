@@ -9,14 +9,14 @@ use libp2p::Multiaddr;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::Shared;
 use super::bridge::Bridge;
 use super::histories::Kind;
 use super::request::{self, Address, DialledBack, Request};
-use super::{PROTOCOL, Shared};
 use crate::base::error::{Error, ErrorKind};
 use crate::base::ids::PeerId;
 use crate::base::limits;
-use crate::fabric::{Link, Path, StreamSignal, address, dial};
+use crate::fabric::{Link, Path, address, dial};
 use crate::nat::ice::Kind as CandidateKind;
 use crate::nat::ice::Role;
 use crate::nat::ice::driver::{Carrier, IceOptions, IcePort, connect};
@@ -103,17 +103,10 @@ impl Rung {
         }
     }
 
-    /// Opens a stream of `/dig/meet/1` and says what we want.
-    async fn ask(&self, request: &Request) -> Result<StreamSignal, Reason> {
-        let Some(link) = self.shared.relayed_link(&self.peer) else {
-            return Err((Failure::Signalling, "no relayed link to talk over".into()));
-        };
-        let asking = async {
-            let mut signal = StreamSignal::new(self.shared.fabric.open(&link, PROTOCOL).await?);
-            signal.send(request::encode(request)?).await?;
-            Ok(signal)
-        };
-        asking.await.map_err(|error: Error| (Failure::Signalling, error.full_message()))
+    /// Says to the peer what we want.
+    async fn ask(&self, request: &Request) -> Result<Box<dyn Signal>, Reason> {
+        let asking = self.shared.meet(&self.peer, request).await;
+        asking.map_err(|error| (Failure::Signalling, error.full_message()))
     }
 
     async fn ask_to_dial_back(&self, targets: &[Target]) -> Result<Link, Reason> {
@@ -149,7 +142,7 @@ impl Rung {
             held.history.rounds = left.min(1);
         }
         let punched =
-            self.shared.punch(&self.peer, kind, Side::Initiator, &mut held.history, &mut signal, &self.cancel);
+            self.shared.punch(&self.peer, kind, Side::Initiator, &mut held.history, &mut *signal, &self.cancel);
         let outcome = punched.await;
         if once {
             held.history.rounds = left - (left.min(1) - held.history.rounds);
@@ -165,7 +158,7 @@ impl Rung {
 
     async fn run_ice(&self, with_relay: bool) -> Result<Way, Reason> {
         let mut signal = self.ask(&Request::Ice).await?;
-        let way = self.shared.run_ice(&self.peer, Role::Controlling, with_relay, self.timeout, &mut signal).await;
+        let way = self.shared.run_ice(&self.peer, Role::Controlling, with_relay, self.timeout, &mut *signal).await;
         way.map_err(|error| (failure_of(&error), error.full_message()))
     }
 }
@@ -178,7 +171,7 @@ impl Shared {
         kind: Kind,
         side: Side,
         history: &mut punching::plan::History,
-        signal: &mut StreamSignal,
+        signal: &mut dyn Signal,
         cancel: &CancellationToken,
     ) -> Result<Link, Error> {
         let profile = self.profile();
@@ -220,7 +213,7 @@ impl Shared {
         role: Role,
         with_relay: bool,
         timeout: Duration,
-        signal: &mut StreamSignal,
+        signal: &mut dyn Signal,
     ) -> Result<Way, Error> {
         let ports = self.fabric.udp_ports();
         let options = IceOptions {
