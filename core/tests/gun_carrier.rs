@@ -1,20 +1,25 @@
-//! Two nodes that share nothing but a Gun relay: they reach each other by letters. And letters that are forged, shown
-//! again, meant for others, or too many. Not here: the letters' form and order (`nat::carrier`).
+//! Two nodes that share nothing but a Gun relay: they reach each other by letters, or pass their bytes through it. And
+//! letters that are forged, shown again, meant for others, or too many. Not here: the form and order of what they write
+//! (`nat::carrier`).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use dig_nat_core::ErrorKind;
-use dig_nat_core::api::{Message, NetworkManager};
-use dig_nat_core::base::ids::PeerId;
+use dig_nat_core::api::{FileClient, FileHost, Message, NetworkManager};
+use dig_nat_core::base::events::Event;
+use dig_nat_core::base::ids::{ContentKey, PeerId};
 use dig_nat_core::base::limits;
-use dig_nat_core::base::options::{ClientOptions, ConnectOptions, NodeOptions};
-use dig_nat_core::fabric::carrier::{LetterSignal, Post};
+use dig_nat_core::base::options::{
+    AddFileOptions, ClientOptions, ConnectOptions, DownloadOptions, HostOptions, NodeOptions,
+};
+use dig_nat_core::fabric::carrier::{LetterSignal, Passage, PassageKey, Post};
 use dig_nat_core::fabric::{Identity, Signer};
 use dig_nat_core::gun::{Cell, Entry, GunBackend, GunClient, GunClientConfig, GunRelay, GunRelayConfig, Update, Value};
-use dig_nat_core::nat::carrier::{Letter, inbox, slot};
+use dig_nat_core::nat::carrier::{Letter, inbox, ring, slot};
 use dig_nat_core::nat::signal::Signal;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -254,6 +259,92 @@ async fn a_full_inbox_still_brings_letters() {
     let rsa = PeerId::from_text("QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N");
     assert_eq!(one.post.open(&rsa).err().expect("no Ed25519 key").kind(), ErrorKind::InvalidArgument);
     for writer in [one, other, flooder] {
+        writer.stop().await;
+    }
+    within(relay.stop()).await;
+}
+
+/// Nodes without a common transport: no address of one is of use to the other.
+fn apart(url: &str, tcp: bool) -> NodeOptions {
+    NodeOptions { enable_tcp: tcp, enable_udp: !tcp, ..options(url) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_comes_through_the_relay_where_nothing_else_works() {
+    const BYTES: u32 = 3_000_000;
+    let (relay, url) = relay().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let content: Vec<u8> = (0..BYTES).map(|number| (number.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let path = folder.path().join("shared.bin");
+    std::fs::write(&path, &content).expect("written");
+    let host = FileHost::new(apart(&url, true), HostOptions::default()).expect("valid");
+    within(host.start()).await.expect("started");
+    let hash = within(host.add_file(&path, AddFileOptions::default()).wait()).await.expect("shared").hash;
+    let client = FileClient::new(apart(&url, false), ClientOptions::default()).expect("valid");
+    let mut events = client.subscribe();
+    let target = folder.path().join("copy.bin");
+    let order = DownloadOptions { save_path: Some(target.clone()), timeout_ms: 60_000, ..DownloadOptions::default() };
+    within(client.download(ContentKey::Hash(hash), order, None).wait()).await.expect("fetched");
+    assert!(std::fs::read(&target).expect("there") == content);
+    let connected = within(async {
+        loop {
+            if let Some(Event::PeerConnected { connection_type, .. }) = events.next().await {
+                return connection_type;
+            }
+        }
+    });
+    assert_eq!(connected.await, "gun-relay");
+    // Two rings and the letters, whatever passed.
+    let ring = limits::GUN_RING_SLOTS as usize * limits::GUN_PIECE_BYTES * 4 / 3;
+    assert!(relay.bytes() < 2 * ring + 200_000, "{} bytes in the graph", relay.bytes());
+    within(client.stop()).await.expect("stopped");
+    within(host.stop()).await.expect("stopped");
+    // Both took their slots away.
+    assert!(relay.bytes() < 100_000, "{} bytes are left in the graph", relay.bytes());
+    within(relay.stop()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_cannot_break_a_passage() {
+    const BYTES: usize = 200_000;
+    let (relay, url) = relay().await;
+    let stranger = Writer::start(&url);
+    let (one, other) = (Writer::start(&url), Writer::start(&url));
+    let key = PassageKey::random();
+    let (here, mut near) = Passage::open(one.backend.clone(), &key, true).expect("listens");
+    let (there, mut far) = Passage::open(other.backend.clone(), &key, false).expect("listens");
+    for (passage, writer) in [(here, &one), (there, &other)] {
+        writer.tasks.spawn(passage.run(writer.stop.clone()));
+    }
+    // Whoever sees the graph knows the names of the slots, and writes into them before and while bytes pass.
+    let forging = async {
+        for number in 0..100_u64 {
+            let forged = ring::encode(number, &[0; 100]);
+            for soul in [ring::pieces(&format!("{}0", key.session)), ring::receipts(&format!("{}0", key.session))] {
+                let entry = Entry::Value(Cell { value: Value::Text(forged.clone()), state: 0.0 });
+                let _ = stranger.backend.put(&[soul, ring::piece_slot(number)], entry, DEADLINE).await;
+            }
+        }
+    };
+    let content: Vec<u8> = (0..BYTES).map(|number| (number / 7) as u8).collect();
+    let sending = async {
+        near.write_all(&content).await.expect("open");
+        near.shutdown().await.expect("open");
+    };
+    let receiving = async {
+        let mut got = Vec::new();
+        far.read_to_end(&mut got).await.expect("to the end");
+        got
+    };
+    let ((), (), got) = within(async { tokio::join!(forging, sending, receiving) }).await;
+    assert!(got == content, "{} of {BYTES} bytes", got.len());
+    // And back over the other ring.
+    far.write_all(b"answer").await.expect("open");
+    far.shutdown().await.expect("open");
+    let mut answer = String::new();
+    within(near.read_to_string(&mut answer)).await.expect("to the end");
+    assert_eq!(answer, "answer");
+    for writer in [one, other, stranger] {
         writer.stop().await;
     }
     within(relay.stop()).await;

@@ -125,9 +125,18 @@ impl Transport {
 }
 
 impl Link {
-    /// The connection type that users see: `relay`, or what carries the bytes.
-    pub const fn connection_type(&self) -> &'static str {
-        if self.relayed { "relay" } else { self.transport.name() }
+    /// The connection type that users see: `gun-relay`, `relay`, or what carries the bytes.
+    pub fn connection_type(&self) -> &'static str {
+        match (self.is_gun(), self.relayed) {
+            (true, _) => "gun-relay",
+            (false, true) => "relay",
+            (false, false) => self.transport.name(),
+        }
+    }
+
+    /// Whether the bytes pass through a Gun graph.
+    pub fn is_gun(&self) -> bool {
+        self.address.parse().is_ok_and(|address| address::is_gun(&address))
     }
 }
 

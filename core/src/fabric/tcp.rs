@@ -51,7 +51,19 @@ pub fn circuits(
     key: &Keypair,
     tls: Tls,
 ) -> Result<Boxed<(PeerId, StreamMuxerBox)>> {
-    Ok(circuits
+    secured(circuits, key, tls)
+}
+
+/// Streams of any transport, secured end to end like TCP.
+pub fn secured<T>(streams: T, key: &Keypair, tls: Tls) -> Result<Boxed<(PeerId, StreamMuxerBox)>>
+where
+    T: Transport + Send + Unpin + 'static,
+    T::Output: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    T::Error: Send + Sync + 'static,
+    T::Dial: Send + 'static,
+    T::ListenerUpgrade: Send + 'static,
+{
+    Ok(streams
         .map_err(io::Error::other)
         .upgrade(Version::V1Lazy)
         .authenticate(Security::new(key, tls)?)

@@ -158,3 +158,21 @@ pub const GUN_LETTER_TIMEOUT: Duration = Duration::from_secs(10);
 pub const GUN_LETTER_STALL: Duration = Duration::from_secs(10);
 /// So long after a session its letters stay where the peer can read them.
 pub const GUN_LETTER_LINGER: Duration = Duration::from_secs(5);
+
+/// Slots of one direction of a passage of bytes; what is on its way at once.
+pub const GUN_RING_SLOTS: u64 = 8;
+/// Bytes of one piece: below the 1 MB from which stock relays get slow, above what makes the base64 worth it.
+pub const GUN_PIECE_BYTES: usize = 64 * 1024;
+/// A piece that was not received is written again after this: longer than a stock relay takes for anything.
+pub const GUN_PIECE_AGAIN: Duration = Duration::from_millis(2500);
+/// Deadline of one write of a piece or receipt. Shorter than [`GUN_ACK_WAIT`], so that the client never writes an old
+/// piece again where a new one stands.
+pub const GUN_PIECE_TIMEOUT: Duration = Duration::from_millis(1900);
+/// A passage on which nothing was received for so long is over.
+pub const GUN_PASSAGE_STALL: Duration = Duration::from_secs(20);
+/// Bytes per second of one direction of a passage: relays are mostly somebody else's.
+pub const GUN_PASSAGE_BYTES_PER_SECOND: u64 = 2 * 1024 * 1024;
+/// Writes of pieces or receipts of one direction that wait for a relay's answer: a stock relay without a disk gives none.
+pub const MAX_GUN_PIECE_PUTS: usize = 64;
+/// Passages of one node at once.
+pub const MAX_GUN_PASSAGES: usize = 16;

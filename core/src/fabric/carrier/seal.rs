@@ -43,6 +43,42 @@ pub fn open(own: &Secret, envelope: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
     Some(text)
 }
 
+/// The cipher of one direction of a passage. Every number is sealed with one text only.
+pub struct Stream(LessSafeKey);
+
+impl Stream {
+    /// Derived from what both sides know, for one purpose.
+    pub fn new(secret: &[u8; 32], purpose: &str) -> Result<Self> {
+        let mut bytes = [0; 32];
+        let derived = Salt::new(HKDF_SHA256, b"dig-xfer/1").extract(secret);
+        let filled = derived.expand(&[purpose.as_bytes()], HKDF_SHA256).and_then(|key| key.fill(&mut bytes));
+        filled
+            .and_then(|()| UnboundKey::new(&CHACHA20_POLY1305, &bytes))
+            .map(|key| Self(LessSafeKey::new(key)))
+            .map_err(broken)
+    }
+
+    /// Seals the text with this number.
+    pub fn seal(&self, number: u64, text: &[u8]) -> Result<Vec<u8>> {
+        let mut sealed = text.to_vec();
+        self.0.seal_in_place_append_tag(numbered(number), Aad::empty(), &mut sealed).map_err(broken)?;
+        Ok(sealed)
+    }
+
+    /// Opens it. `None` when it is not what was sealed with this number.
+    pub fn open(&self, number: u64, mut sealed: Vec<u8>) -> Option<Vec<u8>> {
+        let length = self.0.open_in_place(numbered(number), Aad::empty(), &mut sealed).ok()?.len();
+        sealed.truncate(length);
+        Some(sealed)
+    }
+}
+
+fn numbered(number: u64) -> Nonce {
+    let mut nonce = [0; 12];
+    nonce[4..].copy_from_slice(&number.to_be_bytes());
+    Nonce::assume_unique_for_key(nonce)
+}
+
 /// The X25519 form of a node's key.
 pub struct Secret {
     secret: [u8; 32],

@@ -294,7 +294,7 @@ impl Climb {
         if !self.knowledge.may_use(method) {
             return;
         }
-        if link.relayed {
+        if link.relayed && !link.is_gun() {
             self.knowledge.add_circuit(&link.address);
         }
         let rung = self.ladder.inbound(self.clock.now(), method, link.relayed);
@@ -308,7 +308,9 @@ impl Climb {
         let address = link.address.parse().unwrap_or_else(|_| libp2p::Multiaddr::empty());
         let relayed = self.shared.relayed_link(&self.peer).is_some();
         let translated = self.shared.profile().translated == Some(true);
-        if link.relayed {
+        if link.is_gun() {
+            Method::GunRelay
+        } else if link.relayed {
             Method::Circuit
         } else if address::is_near(&address) {
             Method::Lan
@@ -347,7 +349,7 @@ impl Climb {
         while let Some(output) = self.ladder.poll() {
             match output {
                 Output::Start { rung, method, plan, deadline } => {
-                    let asks = method.needs_signalling();
+                    let asks = method.needs_signalling() || method == Method::GunRelay;
                     if asks && self.knowledge.talks_by_letter(&self.shared, &self.peer) {
                         self.talk();
                     }
@@ -427,7 +429,7 @@ impl Climb {
     fn in_use(&mut self, rung: RungId) {
         let Some((link, method)) = self.links.get(&rung).cloned() else { return };
         self.progress.send_modify(|progress| progress.path = Some((link.clone(), method)));
-        if link.relayed {
+        if link.relayed && !link.is_gun() {
             // Who was silent by letter may well answer here.
             self.asked &= !std::mem::take(&mut self.knowledge.silent);
             if !self.asked {

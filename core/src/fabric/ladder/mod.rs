@@ -23,19 +23,18 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use libp2p::Multiaddr;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::carrier::{LetterSignal, Post};
+use super::carrier::LetterSignal;
 use super::{Fabric, FabricEvent, Link, Stage, StreamSignal};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::ids::PeerId;
 use crate::base::limits;
 use crate::nat::ladder::{OwnMapping, Source};
 use crate::nat::method::{Method, Preference};
-use crate::nat::policy::Scope;
 use crate::nat::profile::NatProfile;
 use crate::nat::registry::driver::ConnectionRegistry;
 use crate::nat::report::{Advice, AttemptLog};
@@ -46,6 +45,7 @@ use crate::net::interfaces::{default_routes, local_addresses};
 
 use climb::Climb;
 use histories::Histories;
+use meet::Graph;
 
 /// The protocol over which two ladders work together.
 pub const PROTOCOL: &str = "/dig/meet/1";
@@ -126,8 +126,10 @@ struct Shared {
     histories: Histories,
     /// Our own addresses and the routers': no peer's word leads there.
     excluded: Mutex<Vec<IpAddr>>,
-    /// Letters over Gun, once there is a graph, and how near its users must be.
-    post: OnceLock<(Post, Scope)>,
+    /// The Gun graph, once there is one.
+    graph: OnceLock<Graph>,
+    /// Room for links through it.
+    passages: Arc<Semaphore>,
     /// Sessions that peers begin by letter.
     arrivals: mpsc::Sender<(PeerId, LetterSignal)>,
     waiting: Mutex<Option<mpsc::Receiver<(PeerId, LetterSignal)>>>,
@@ -167,7 +169,8 @@ impl Connector {
     pub fn new(fabric: Fabric, config: ConnectorConfig, stop: CancellationToken) -> Self {
         let (arrivals, waiting) = mpsc::channel(limits::MAX_MEETINGS);
         let shared = Shared {
-            post: OnceLock::new(),
+            graph: OnceLock::new(),
+            passages: Arc::new(Semaphore::new(limits::MAX_GUN_PASSAGES)),
             arrivals,
             waiting: Mutex::new(Some(waiting)),
             fabric,
@@ -204,7 +207,7 @@ impl Connector {
                 Some((peer, signal)) = letters.recv() => serving.add(shared, peer, Box::new(signal)),
                 Ok(()) = profile.changed() => shared.look_around().await,
                 event = events.next() => match event {
-                    Some(FabricEvent::LinkUp(link)) if link.relayed && link.outbound => {
+                    Some(FabricEvent::LinkUp(link)) if link.relayed && link.outbound && !link.is_gun() => {
                         // A ladder that somebody wished for sees the link by itself. Without room the peer stays on
                         // its relay.
                         if !shared.is_climbing(&link.peer) {
@@ -376,8 +379,8 @@ impl Shared {
         self.config.profile.borrow().clone().unwrap_or_default()
     }
 
-    /// A link on which the two sides can talk about a better one.
+    /// A link through a relay on which the two sides can talk about a better one.
     fn relayed_link(&self, peer: &PeerId) -> Option<Link> {
-        self.fabric.links().into_iter().find(|link| link.peer == *peer && link.relayed)
+        self.fabric.links().into_iter().find(|link| link.peer == *peer && link.relayed && !link.is_gun())
     }
 }

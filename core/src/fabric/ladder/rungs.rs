@@ -81,7 +81,13 @@ impl Rung {
                 let dialled = self.or_cancelled(self.through_a_relay()).await;
                 dialled.map(|link| Way { link, relayed: true })
             }
-            Plan::GunRelay => Err((Failure::Other, "bytes through Gun are not supported".into())),
+            Plan::GunRelay => {
+                let passing = async {
+                    let passed = self.shared.pass_through_gun(&self.peer).await;
+                    passed.map_err(|error| (failure_of(&error), error.full_message()))
+                };
+                self.or_cancelled(passing).await.map(|link| Way { link, relayed: true })
+            }
         }
     }
 

@@ -45,6 +45,7 @@ async fn answer(shared: &Arc<Shared>, peer: &PeerId, signal: &mut dyn Signal) ->
         }
         Request::PunchUdp => punch(shared, peer, Kind::Udp, signal).await,
         Request::PunchTcp => punch(shared, peer, Kind::Tcp, signal).await,
+        Request::GunRelay(key) => shared.join_passage(peer, &key, signal).await,
         Request::Ice => {
             lead_or_follow(shared, peer)?;
             let role = Role::Controlled;

@@ -124,7 +124,7 @@ impl Knowledge {
                 !preferred.iter().any(|preference| preference.methods.contains(&Method::Circuit))
             }),
             turn: if shared.config.turn.is_some() { Relay::Known } else { Relay::Absent },
-            gun: Relay::Absent,
+            gun: if !self.silent && shared.may_write_to(peer) { Relay::Known } else { Relay::Absent },
             memory: self.memory.clone(),
             preferred: self.preferred.clone(),
             policy: shared.policy(peer),
@@ -138,7 +138,7 @@ impl Shared {
     pub fn scope(&self, peer: &PeerId) -> Scope {
         let links = self.fabric.links();
         let by_links = address::scope_of(links.iter().filter(|link| link.peer == *peer).map(|link| &*link.address));
-        self.post.get().map_or(by_links, |(_, by_letters)| by_links.max(*by_letters))
+        self.graph.get().map_or(by_links, |graph| by_links.max(graph.scope))
     }
 
     /// Which of a peer's claims may be tried.
