@@ -1,6 +1,7 @@
 //! Starts the ways of discovery that a node's options ask for. Not here: the ways (`discovery`), and when a node starts.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use crate::discovery::pex::PexConfig;
 use crate::discovery::pex::driver::PeerExchange;
 use crate::fabric::Fabric;
 use crate::gun::{GunBackend, GunClient, GunClientConfig};
+use crate::nat::policy::{Refusal, Scope, judge};
 
 /// Bits of one hex digit.
 const DIGIT_BITS: u32 = 4;
@@ -72,6 +74,7 @@ impl Starter<'_> {
             ways.dht = Some(dht);
         }
         if let Some(backend) = graph {
+            self.talk_over(backend.clone());
             let gun = Arc::new(GunDiscovery::start(self.gun_config(), self.own(), backend).await?);
             self.discovery.register(gun.clone()).await;
             ways.gun = Some(gun);
@@ -171,6 +174,14 @@ impl Starter<'_> {
         GunClient::start(config).map(Some).map_err(named)
     }
 
+    /// Peers that no relay leads to are asked through the same graph.
+    fn talk_over(&self, backend: Arc<dyn GunBackend>) {
+        let near = self.options.gun_peers.iter().map(|url| near(url)).min().unwrap_or_default();
+        if let Err(error) = self.reachability.connector().talk_over(backend, near) {
+            tracing::warn!(error = %error.full_message(), "no signalling over Gun");
+        }
+    }
+
     fn own(&self) -> Own {
         self.reachability.own().clone()
     }
@@ -183,6 +194,19 @@ impl Ways {
         if let Some(client) = &self.client {
             client.stop().await;
         }
+    }
+}
+
+/// How near whoever uses a Gun relay must be: one at a loopback address serves this machine, one at a private address this
+/// network.
+fn near(url: &str) -> Scope {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let host = rest.split(['/', '?']).next().unwrap_or_default();
+    let ip = host.parse::<SocketAddr>().map(|at| at.ip()).or_else(|_| host.trim_matches(['[', ']']).parse::<IpAddr>());
+    match ip.map(judge) {
+        Ok(Err(Refusal::Loopback)) => Scope::Machine,
+        Ok(Err(Refusal::Private)) => Scope::Site,
+        _ => Scope::Internet,
     }
 }
 
@@ -200,6 +224,23 @@ pub(super) async fn tell_of_bootstrap(mut status: watch::Receiver<DhtStatus>, ev
         }
         if status.changed().await.is_err() {
             return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relay_says_how_near_its_users_are() {
+        for url in ["ws://127.0.0.1:8765/gun", "http://127.0.0.1/gun", "ws://[::1]:1", "[::1]:2/gun?x=1"] {
+            assert_eq!(near(url), Scope::Machine, "{url}");
+        }
+        assert_eq!((near("ws://192.168.1.2:80/gun"), near("http://10.0.0.1")), (Scope::Site, Scope::Site));
+        for url in ["https://gun.example/gun", "ws://8.8.8.8:1/gun", "ws://127.0.0.1.example/gun", "", "127.0.0.1@x:1"]
+        {
+            assert_eq!(near(url), Scope::Internet, "{url}");
         }
     }
 }

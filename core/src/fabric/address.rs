@@ -133,6 +133,18 @@ pub fn quic_socket(address: &Multiaddr) -> Option<SocketAddr> {
     }
 }
 
+/// What stands for the address of a peer behind a passage through a Gun graph, which has none. It cannot be dialled.
+pub fn gun() -> Multiaddr {
+    Multiaddr::empty().with(Protocol::Unix(GUN.into()))
+}
+
+const GUN: &str = "gun";
+
+/// Whether this is [`gun`].
+pub fn is_gun(address: &Multiaddr) -> bool {
+    matches!(address.iter().next(), Some(Protocol::Unix(name)) if name == GUN)
+}
+
 /// Whether this is a TCP address without anything on top.
 pub fn is_tcp(address: &Multiaddr) -> bool {
     matches!(address.iter().last(), Some(Protocol::Tcp(_)))
@@ -230,6 +242,8 @@ mod tests {
         assert_eq!(transport(&quic(v6)), Transport::Quic);
         assert_eq!(transport(&tcp(v6)), Transport::Tcp);
         assert!(is_near(&tcp(v6)) && is_near(&address("/ip4/10.1.2.3/tcp/1")));
+        assert!(is_gun(&gun()) && is_gun(&address(&gun().to_string())) && !is_relayed(&gun()) && !is_near(&gun()));
+        assert_eq!((socket(&gun()), transport(&gun()), is_gun(&tcp(v6))), (None, Transport::Tcp, false));
         assert!(!is_near(&address("/ip4/8.8.8.8/tcp/1")) && !is_near(&address("/dns4/a.example/tcp/1")));
         assert!(is_relayed(&address(&format!("/ip4/8.8.8.8/tcp/1/p2p/{PEER}/p2p-circuit"))));
         let circuit = address(&format!("/ip4/8.8.8.8/udp/1/quic-v1/p2p/{PEER}/p2p-circuit"));

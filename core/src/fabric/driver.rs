@@ -31,7 +31,7 @@ use super::paths::Paths;
 use super::quic::Quic;
 use super::table::Table;
 use super::tls::Tls;
-use super::{FabricConfig, FabricEvent, Link, Transport, address, listen, relay, streams, tcp};
+use super::{FabricConfig, FabricEvent, Link, Transport, address, carrier, listen, relay, streams, tcp};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::limits;
 
@@ -176,8 +176,16 @@ impl Driver {
                 Either::Left(error) | Either::Right(error) => error,
             })
             .boxed();
+        let passages =
+            tcp::connected(carrier::passages(Arc::clone(&paths)), key, tls.clone(), Arc::clone(&habits))?;
         // Circuits first: the others would take the relay's address for the peer's.
         let transport = tcp::circuits(circuits, key, tls, habits)?
+            .or_transport(passages)
+            .map(|either, _| either.into_inner())
+            .map_err(|either| match either {
+                Either::Left(error) | Either::Right(error) => error,
+            })
+            .boxed()
             .or_transport(direct)
             .map(|either, _| either.into_inner())
             .map_err(|either| match either {
@@ -469,7 +477,9 @@ impl Driver {
             SwarmEvent::Behaviour(BehaviourEvent::Liveness(report)) => self.on_liveness(&report),
             SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. })) => {
                 // What a relay sees of us is where a peer can try to meet us directly.
-                self.swarm.behaviour_mut().candidates.add(info.observed_addr.clone());
+                if !address::is_gun(&info.observed_addr) {
+                    self.swarm.behaviour_mut().candidates.add(info.observed_addr.clone());
+                }
                 let addresses = info.listen_addrs.iter().take(limits::MAX_ADDRESSES_PER_PEER);
                 self.report(FabricEvent::Identified {
                     peer: address::peer_text(&peer_id),

@@ -35,6 +35,12 @@ impl Signer {
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>> {
         self.0.sign(message).map_err(|cause| Error::with_source(ErrorKind::Internal, "sign with the node's key", cause))
     }
+
+    /// The 32 secret bytes of an Ed25519 key.
+    pub(super) fn ed25519_seed(&self) -> Option<[u8; 32]> {
+        let key = self.0.clone().try_into_ed25519().ok()?;
+        key.secret().as_ref().try_into().ok()
+    }
 }
 
 impl fmt::Debug for Signer {
@@ -45,11 +51,24 @@ impl fmt::Debug for Signer {
 
 /// Whether the peer has signed the message. Its id has to contain its public key, as the ids of Ed25519 keys do.
 pub fn verify(peer: &PeerId, message: &[u8], signature: &[u8]) -> bool {
-    let Ok(peer) = address::peer_id(peer) else { return false };
+    public_key(peer).is_some_and(|key| key.verify(message, signature))
+}
+
+/// The public key of an id that contains an Ed25519 key.
+pub fn ed25519_of(peer: &PeerId) -> Option<[u8; 32]> {
+    public_key(peer)?.try_into_ed25519().ok().map(|key| key.to_bytes())
+}
+
+/// Whether an id contains an Ed25519 key.
+pub fn is_ed25519(peer: &PeerId) -> bool {
+    ed25519_of(peer).is_some()
+}
+
+fn public_key(peer: &PeerId) -> Option<PublicKey> {
+    let peer = address::peer_id(peer).ok()?;
     let multihash: &libp2p::multihash::Multihash<64> = peer.as_ref();
     // Code 0: the "hash" is the encoded key itself.
-    let key = (multihash.code() == 0).then(|| PublicKey::try_decode_protobuf(multihash.digest()).ok()).flatten();
-    key.is_some_and(|key| key.verify(message, signature))
+    (multihash.code() == 0).then(|| PublicKey::try_decode_protobuf(multihash.digest()).ok()).flatten()
 }
 
 /// The key, and a warning when a damaged key file had to be set aside. Blocks on the disk.

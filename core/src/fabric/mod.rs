@@ -10,6 +10,7 @@
 
 mod address;
 mod buffered;
+pub mod carrier;
 mod dial;
 mod driver;
 mod failure;
@@ -48,7 +49,7 @@ use paths::Paths;
 use table::{OpenRequest, Table};
 
 pub use address::PUBLIC_NODES;
-pub use identity::{Signer, verify};
+pub use identity::{Signer, is_ed25519, verify};
 pub use liveness::{Expectation, Stage};
 pub use paths::Path;
 pub use signal::StreamSignal;
@@ -125,9 +126,18 @@ impl Transport {
 }
 
 impl Link {
-    /// The connection type that users see: `relay`, or what carries the bytes.
-    pub const fn connection_type(&self) -> &'static str {
-        if self.relayed { "relay" } else { self.transport.name() }
+    /// The connection type that users see: `gun-relay`, `relay`, or what carries the bytes.
+    pub fn connection_type(&self) -> &'static str {
+        match (self.is_gun(), self.relayed) {
+            (true, _) => "gun-relay",
+            (false, true) => "relay",
+            (false, false) => self.transport.name(),
+        }
+    }
+
+    /// Whether the bytes pass through a Gun graph.
+    pub fn is_gun(&self) -> bool {
+        self.address.parse().is_ok_and(|address| address::is_gun(&address))
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
+use tokio::io::DuplexStream;
 use tokio::net::TcpStream;
 
 use super::address;
@@ -26,7 +27,9 @@ pub enum Path {
         /// Where the peer's datagrams come from.
         remote: SocketAddr,
     },
-    /// The same with a third, such as a TURN server, in between.
+    /// A stream that passes through a Gun graph.
+    Gun(DuplexStream),
+    /// The same as `Udp` with a third, such as a TURN server, in between.
     Relayed {
         /// Our end.
         port: Arc<UdpPort>,
@@ -72,6 +75,7 @@ impl Paths {
     pub fn put(&self, path: Path) -> std::io::Result<(Multiaddr, Ticket<'_>)> {
         let address = match &path {
             Path::Tcp(stream) => address::tcp(stream.peer_addr()?),
+            Path::Gun(_) => address::gun(),
             Path::Udp { remote, .. } | Path::Relayed { remote, .. } => address::quic(*remote),
         };
         let mut waiting = locked(&self.waiting);

@@ -113,7 +113,7 @@ impl Table {
             peer: address::peer_text(peer),
             address: remote.to_string(),
             transport: address::transport(&remote),
-            relayed: address::is_relayed(&remote) || self.is_carried(&remote),
+            relayed: address::is_relayed(&remote) || address::is_gun(&remote) || self.is_carried(&remote),
             outbound,
         };
         let near = address::is_near(&remote);
@@ -193,7 +193,7 @@ impl Table {
         fitting.filter_map(|entry| Some((entry.connection, address::peer_id(&entry.link.peer).ok()?))).collect()
     }
 
-    /// The best usable link among those that fit and are not suspect: direct before relayed; on paths inside one site
+    /// The best usable link among those that fit and are not suspect: direct before relayed, Gun last; on paths inside one site
     /// TCP before QUIC, because there nothing is lost and TCP costs less; then the oldest, so that everyone agrees on
     /// one.
     pub fn best_link(&self, fits: impl Fn(&Link) -> bool) -> Option<Link> {
@@ -203,7 +203,7 @@ impl Table {
         usable
             .min_by_key(|entry| {
                 let slower = entry.near && entry.link.transport == Transport::Quic;
-                (entry.link.relayed, slower, entry.link.id)
+                (entry.link.relayed, entry.link.is_gun(), slower, entry.link.id)
             })
             .map(|entry| entry.link.clone())
     }

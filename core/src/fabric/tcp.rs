@@ -55,6 +55,18 @@ pub fn circuits(
     Ok(secured(circuits.map_err(io::Error::other), Security::new(key, tls, habits)?, Trust::Unrefused))
 }
 
+/// Streams that are connected already, secured end to end like TCP. They can be taken once, so nothing is tried first.
+pub fn connected<T>(streams: T, key: &Keypair, tls: Tls, habits: Arc<Habits>) -> Result<Boxed<(PeerId, StreamMuxerBox)>>
+where
+    T: Transport + Send + Unpin + 'static,
+    T::Output: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    T::Error: Send + Sync + 'static,
+    T::Dial: Send + 'static,
+    T::ListenerUpgrade: Send + 'static,
+{
+    Ok(stack(streams, Security::new(key, tls, habits)?))
+}
+
 /// Both ways to secure what a transport connects: TLS at once to whom it trusts, or what the peer chooses.
 fn secured<T>(transport: T, security: Security, trust: Trust) -> Boxed<(PeerId, StreamMuxerBox)>
 where
@@ -65,19 +77,28 @@ where
     T::ListenerUpgrade: Send + 'static,
 {
     let shared = Shared::new(transport);
-    let stack = |transport: Shared<T>, security: Security| {
-        transport
-            .upgrade(Version::V1Lazy)
-            .authenticate(security)
-            .multiplex(Yamux)
-            .timeout(limits::DIAL_TIMEOUT)
-            .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
-            .boxed()
-    };
     // A single proposal is the one that does not wait for its answer.
     let quick = stack(shared.clone(), Security { proposed: &[TLS], ..security.clone() });
     let habits = Arc::clone(&security.habits);
     Optimistic::new(quick, stack(shared, security), trust, habits).boxed()
+}
+
+/// The handshake and the multiplexer over what a transport connects.
+fn stack<T>(transport: T, security: Security) -> Boxed<(PeerId, StreamMuxerBox)>
+where
+    T: Transport + Send + Unpin + 'static,
+    T::Output: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    T::Error: Send + Sync + 'static,
+    T::Dial: Send + 'static,
+    T::ListenerUpgrade: Send + 'static,
+{
+    transport
+        .upgrade(Version::V1Lazy)
+        .authenticate(security)
+        .multiplex(Yamux)
+        .timeout(limits::DIAL_TIMEOUT)
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
+        .boxed()
 }
 
 /// libp2p's TCP sockets, which dial from the port we listen on, and streams that are connected already.

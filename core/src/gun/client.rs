@@ -322,6 +322,10 @@ impl Client {
             }
             if self.graph.set(&field.soul, &field.key, field.cell.clone()).is_err() {
                 tracing::debug!(soul = field.soul, "no room for a field of a Gun graph");
+                // Whoever fills a node must not be able to hide what is written there later.
+                for (id, update) in self.interests.unstored(field) {
+                    self.outputs.push_back(Output::Update(id, update));
+                }
                 continue;
             }
             changed.push(field);

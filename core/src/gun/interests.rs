@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::graph::Graph;
-use super::message::Keys;
+use super::message::{Field, Keys};
 use super::names;
 use super::value::{Cell, Record, Value};
 use crate::base::limits;
@@ -170,6 +170,17 @@ impl Interests {
             updates.extend(interest.replaced(graph));
         }
         updates
+    }
+
+    /// What subscribers are told of a field that there is no room for: plain children only, and each time it comes.
+    pub fn unstored(&self, field: &Field) -> Vec<(u64, Update)> {
+        if matches!(field.cell.value, Value::Link(_)) {
+            return Vec::new();
+        }
+        let update = Update { key: field.key.clone(), entry: Entry::Value(field.cell.clone()) };
+        let ends_there = |id: &u64| self.all.get(id).is_some_and(|interest| interest.ends.contains(&field.soul));
+        let concerned = self.concerned(&field.soul, &field.key).into_iter().filter(ends_there);
+        concerned.map(|id| (id, update.clone())).collect()
     }
 
     /// Everything known of a subscription.

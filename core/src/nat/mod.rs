@@ -1,6 +1,7 @@
 //! Becoming reachable and reaching others through NATs and firewalls. Not here: encrypted links (`fabric`), which are
 //! made over whatever this layer yields, and who has what (`discovery`).
 
+pub mod carrier;
 pub mod ice;
 pub mod ladder;
 pub mod mapping;

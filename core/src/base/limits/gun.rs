@@ -142,3 +142,47 @@ pub const GUN_SAVE: Duration = Duration::from_secs(5);
 pub const MAX_GUN_STATE_BYTES: u64 = 256 * 1024 * 1024;
 /// A relay's file may have so many bytes for each byte of names and values that it keeps: quotes, states and escapes.
 pub const GUN_STORED_FACTOR: u64 = 8;
+
+/// Letters of one direction of a signalling session that wait to be read at once: as many slots it has.
+pub const GUN_LETTER_SLOTS: u32 = 16;
+/// Of them, those with messages; the others are for acknowledgements, so that two full sides still free each other.
+pub const GUN_LETTERS_WAITING: u32 = 12;
+/// Messages read before they are acknowledged, if no message of our own does it.
+pub const GUN_LETTERS_UNACKNOWLEDGED: u32 = 6;
+/// Sets of slots that one sender uses at one receiver, in turn: as many sessions at once, and more than one ladder asks
+/// for.
+pub const GUN_LANES: u8 = 16;
+/// Longest letter: [`MAX_SIGNAL_BYTES`](super::MAX_SIGNAL_BYTES) in base64 and the JSON around it.
+pub const MAX_GUN_LETTER_BYTES: usize = 16 * 1024;
+/// Sessions remembered, also ended ones while their letters could be written again by somebody else.
+pub const MAX_GUN_SESSIONS: usize = 4096;
+/// Of them, those with one peer: 25 attempts to connect within [`MAX_CLOCK_SKEW`](super::MAX_CLOCK_SKEW).
+pub const MAX_GUN_SESSIONS_PER_PEER: usize = 128;
+/// Messages in letters that wait for earlier ones, of all sessions.
+pub const MAX_GUN_HELD_BYTES: usize = 1024 * 1024;
+/// Letters whose signature is looked at per second: a twentieth of one processor. The others wait in the graph.
+pub const GUN_LETTERS_PER_SECOND: u32 = 500;
+/// Deadline of one letter on its way to a relay.
+pub const GUN_LETTER_TIMEOUT: Duration = Duration::from_secs(10);
+/// So long a letter may wait for an acknowledgement that frees its slot.
+pub const GUN_LETTER_STALL: Duration = Duration::from_secs(10);
+/// So long after a session its letters stay where the peer can read them.
+pub const GUN_LETTER_LINGER: Duration = Duration::from_secs(5);
+
+/// Slots of one direction of a passage of bytes; what is on its way at once.
+pub const GUN_RING_SLOTS: u64 = 8;
+/// Bytes of one piece: below the 1 MB from which stock relays get slow, above what makes the base64 worth it.
+pub const GUN_PIECE_BYTES: usize = 64 * 1024;
+/// A piece that was not received is written again after this: longer than a stock relay takes for anything.
+pub const GUN_PIECE_AGAIN: Duration = Duration::from_millis(2500);
+/// Deadline of one write of a piece or receipt. Shorter than [`GUN_ACK_WAIT`], so that the client never writes an old
+/// piece again where a new one stands.
+pub const GUN_PIECE_TIMEOUT: Duration = Duration::from_millis(1900);
+/// A passage on which nothing was received for so long is over.
+pub const GUN_PASSAGE_STALL: Duration = Duration::from_secs(20);
+/// Bytes per second of one direction of a passage: relays are mostly somebody else's.
+pub const GUN_PASSAGE_BYTES_PER_SECOND: u64 = 2 * 1024 * 1024;
+/// Writes of pieces or receipts of one direction that wait for a relay's answer: a stock relay without a disk gives none.
+pub const MAX_GUN_PIECE_PUTS: usize = 64;
+/// Passages of one node at once.
+pub const MAX_GUN_PASSAGES: usize = 16;

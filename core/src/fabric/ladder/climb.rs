@@ -13,17 +13,18 @@ use tokio_util::sync::CancellationToken;
 use super::request::{self, Description, Request};
 use super::rungs::{Reason, Rung, Way};
 use super::situation::Knowledge;
-use super::{Found, PROTOCOL, Progress, Shared};
+use super::{Found, Progress, Shared};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::ids::PeerId;
 use crate::base::limits;
 use crate::base::time::Time;
-use crate::fabric::{FabricEvent, Link, Stage, StreamSignal, address};
-use crate::nat::ladder::{Ladder, Opening, Output, Plan, RungId, Situation, Verdict, tcp_punch, udp_punch};
+use crate::fabric::{FabricEvent, Link, Stage, address};
+use crate::nat::ladder::{
+    Ladder, Opening, Output, Plan, RungId, Signalling, Situation, Verdict, tcp_punch, udp_punch,
+};
 use crate::nat::method::{Method, Transport};
 use crate::nat::registry::Success;
 use crate::nat::report::Failure;
-use crate::nat::signal::Signal;
 use crate::net::clock::Clock;
 
 /// The state.
@@ -117,11 +118,7 @@ impl Climb {
                 Happening::Wish(Some(wish)) => self.wished(wish),
                 Happening::Rung(rung, method, outcome) => self.rung_ended(rung, method, outcome),
                 Happening::Described(description) => {
-                    if let Some(description) = description {
-                        self.knowledge.add_description(description);
-                        self.update();
-                    }
-                    self.start_held();
+                    self.described(description);
                 }
                 Happening::Fabric(Some(event)) => self.fabric_event(event),
                 Happening::Ours => self.we_changed(),
@@ -183,12 +180,13 @@ impl Climb {
         }
         self.shared.histories.forget(&self.peer);
         self.asked = false;
+        self.knowledge.silent = false;
         let situation = self.situation();
         self.ladder.network_changed(self.clock.now(), situation);
         // Links that are dead are noticed by then.
         self.confirm_at = Some(self.clock.now() + limits::DOUBT);
-        if let Some(link) = self.shared.relayed_link(&self.peer) {
-            self.talk(link);
+        if self.shared.relayed_link(&self.peer).is_some() {
+            self.talk();
         }
     }
 
@@ -223,8 +221,27 @@ impl Climb {
                     self.ladder.failed(now, rung, Failure::Lost, "");
                 }
             }
-            Err((failure, detail)) => self.ladder.failed(now, rung, failure, &detail),
+            Err((failure, detail)) => {
+                if method == Method::Circuit {
+                    // Whoever waited for it to talk has to know before it is gone.
+                    self.knowledge.circuit_failed = true;
+                    self.update();
+                }
+                self.ladder.failed(now, rung, failure, &detail);
+            }
         }
+    }
+
+    /// The peer has said where it is, or nothing.
+    fn described(&mut self, description: Option<Description>) {
+        if let Some(description) = description {
+            self.knowledge.add_description(description);
+            self.update();
+        } else if self.shared.relayed_link(&self.peer).is_none() {
+            self.knowledge.silent = true;
+            self.update();
+        }
+        self.start_held();
     }
 
     fn fabric_event(&mut self, event: FabricEvent) {
@@ -279,7 +296,7 @@ impl Climb {
         if !self.knowledge.may_use(method) {
             return;
         }
-        if link.relayed {
+        if link.relayed && !link.is_gun() {
             self.knowledge.add_circuit(&link.address);
         }
         let rung = self.ladder.inbound(self.clock.now(), method, link.relayed);
@@ -293,7 +310,9 @@ impl Climb {
         let address = link.address.parse().unwrap_or_else(|_| libp2p::Multiaddr::empty());
         let relayed = self.shared.relayed_link(&self.peer).is_some();
         let translated = self.shared.profile().translated == Some(true);
-        if link.relayed {
+        if link.is_gun() {
+            Method::GunRelay
+        } else if link.relayed {
             Method::Circuit
         } else if address::is_near(&address) {
             Method::Lan
@@ -332,7 +351,11 @@ impl Climb {
         while let Some(output) = self.ladder.poll() {
             match output {
                 Output::Start { rung, method, plan, deadline } => {
-                    if method.needs_signalling() && !self.asking.is_empty() {
+                    let asks = method.needs_signalling() || method == Method::GunRelay;
+                    if asks && self.knowledge.talks_by_letter(&self.shared, &self.peer) {
+                        self.talk();
+                    }
+                    if asks && !self.asking.is_empty() {
                         self.held.push((rung, method, plan, deadline));
                     } else {
                         self.start(rung, method, plan, deadline);
@@ -373,7 +396,8 @@ impl Climb {
         let timeout = deadline.since(self.clock.now());
         let (shared, peer) = (Arc::clone(&self.shared), self.peer.clone());
         let circuits = self.knowledge.circuits.clone();
-        let dcutr_until = self.relayed_since + limits::MEETING_GRACE;
+        let relayed = self.shared.relayed_link(&self.peer).is_some();
+        let dcutr_until = if relayed { self.relayed_since + limits::MEETING_GRACE } else { Instant::now() };
         let opening = if method == Method::UdpPunch { self.opening() } else { Opening::default() };
         let cancelled = cancel.clone();
         let work = Rung { shared, peer, method, plan, circuits, timeout, dcutr_until, opening, cancel: cancelled };
@@ -399,6 +423,10 @@ impl Climb {
                 _ => Verdict::Certain,
             };
             match verdict {
+                _ if situation.signalling == Signalling::Absent => {
+                    let silent = "the peer does not answer over Gun";
+                    self.ladder.failed(self.clock.now(), rung, Failure::Signalling, silent);
+                }
                 Verdict::Never(skip) if situation.theirs.is_some() && !situation.both_ipv6() => {
                     self.ladder.failed(self.clock.now(), rung, Failure::Other, &skip.to_string());
                 }
@@ -411,18 +439,22 @@ impl Climb {
     fn in_use(&mut self, rung: RungId) {
         let Some((link, method)) = self.links.get(&rung).cloned() else { return };
         self.progress.send_modify(|progress| progress.path = Some((link.clone(), method)));
-        if link.relayed {
-            self.talk(link);
+        if link.relayed && !link.is_gun() {
+            // Who was silent by letter may well answer here.
+            self.asked &= !std::mem::take(&mut self.knowledge.silent);
+            if !self.asked {
+                self.relayed_since = Instant::now();
+            }
+            self.talk();
         }
     }
 
     /// Tells the peer where we are and asks where it is, once in each network.
-    fn talk(&mut self, link: Link) {
+    fn talk(&mut self) {
         if !std::mem::replace(&mut self.asked, true) {
-            self.relayed_since = Instant::now();
             self.shared.histories.forget(&self.peer);
-            let shared = Arc::clone(&self.shared);
-            self.asking.spawn(async move { describe(&shared, &link).await });
+            let (shared, peer) = (Arc::clone(&self.shared), self.peer.clone());
+            self.asking.spawn(async move { describe(&shared, &peer).await });
         }
     }
 
@@ -463,11 +495,10 @@ impl Climb {
 }
 
 /// Tells the peer where we are and hears where it is.
-async fn describe(shared: &Shared, link: &Link) -> Result<Description> {
+async fn describe(shared: &Shared, peer: &PeerId) -> Result<Description> {
     let late = |cause| Error::with_source(ErrorKind::Timeout, "the peer does not say where it is", cause);
     let exchange = async {
-        let mut signal = StreamSignal::new(shared.fabric.open(link, PROTOCOL).await?);
-        signal.send(request::encode(&Request::Describe(shared.description()))?).await?;
+        let mut signal = shared.meet(peer, &Request::Describe(shared.description())).await?;
         request::decode(&signal.receive().await?)
     };
     tokio::time::timeout(limits::PUNCH_SIGNAL_TIMEOUT, exchange).await.map_err(late)?

@@ -2,12 +2,14 @@
 //! and relays, and the answers to peers whose ladders ask for our part. Not here: which way is tried when
 //! (`nat::ladder`), and the techniques themselves (`nat`).
 //!
-//! `climb` runs one ladder, `rungs` does what a rung asks for, `request` is what two sides say to each other over a
-//! relayed link (`/dig/meet/1`), `serve` answers it, `histories` remembers what failed with whom.
+//! `climb` runs one ladder, `rungs` does what a rung asks for, `meet` opens the channel over which two sides talk (a
+//! stream `/dig/meet/1` of a relayed link, or letters over Gun), `request` is what they say, `serve` answers it,
+//! `histories` remembers what failed with whom.
 
 mod bridge;
 mod climb;
 mod histories;
+mod meet;
 mod request;
 mod rungs;
 mod serve;
@@ -17,16 +19,17 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use libp2p::Multiaddr;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Fabric, FabricEvent, Link, Stage};
+use super::carrier::LetterSignal;
+use super::{Fabric, FabricEvent, Link, Stage, StreamSignal};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::ids::PeerId;
 use crate::base::limits;
@@ -35,12 +38,14 @@ use crate::nat::method::{Method, Preference};
 use crate::nat::profile::NatProfile;
 use crate::nat::registry::driver::ConnectionRegistry;
 use crate::nat::report::{Advice, AttemptLog};
+use crate::nat::signal::Signal;
 use crate::nat::stun::server::StunServer;
 use crate::nat::turn::driver::TurnConfig;
 use crate::net::interfaces::{default_routes, local_addresses};
 
 use climb::Climb;
 use histories::Histories;
+use meet::Graph;
 
 /// The protocol over which two ladders work together.
 pub const PROTOCOL: &str = "/dig/meet/1";
@@ -121,6 +126,13 @@ struct Shared {
     histories: Histories,
     /// Our own addresses and the routers': no peer's word leads there.
     excluded: Mutex<Vec<IpAddr>>,
+    /// The Gun graph, once there is one.
+    graph: OnceLock<Graph>,
+    /// Room for links through it.
+    passages: Arc<Semaphore>,
+    /// Sessions that peers begin by letter.
+    arrivals: mpsc::Sender<(PeerId, LetterSignal)>,
+    waiting: Mutex<Option<mpsc::Receiver<(PeerId, LetterSignal)>>>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -155,7 +167,12 @@ impl std::error::Error for NotReached {}
 impl Connector {
     /// A connector; [`run`](Self::run) makes it answer and climb by itself.
     pub fn new(fabric: Fabric, config: ConnectorConfig, stop: CancellationToken) -> Self {
+        let (arrivals, waiting) = mpsc::channel(limits::MAX_MEETINGS);
         let shared = Shared {
+            graph: OnceLock::new(),
+            passages: Arc::new(Semaphore::new(limits::MAX_GUN_PASSAGES)),
+            arrivals,
+            waiting: Mutex::new(Some(waiting)),
             fabric,
             config,
             climbs: Mutex::default(),
@@ -172,26 +189,25 @@ impl Connector {
     pub async fn run(&self) -> Result<()> {
         let shared = &self.shared;
         let mut incoming = shared.fabric.accept(PROTOCOL)?;
+        let waiting = shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut letters = waiting.ok_or_else(|| Error::new(ErrorKind::InvalidState, "the connector runs already"))?;
         let mut events = shared.fabric.subscribe();
         let mut profile = shared.config.profile.clone();
-        let mut serving: JoinSet<PeerId> = JoinSet::new();
-        // Streams being served, by peer: one of them must not take all places.
-        let mut served: HashMap<PeerId, usize> = HashMap::new();
+        let mut serving = Serving::default();
         shared.look_around().await;
         loop {
             tokio::select! {
                 () = shared.stop.cancelled() => break,
                 arrival = incoming.next() => {
                     let Some((link, stream)) = arrival else { break };
-                    let of_peer = served.get(&link.peer).copied().unwrap_or_default();
-                    if link.relayed && serving.len() < limits::MAX_MEETINGS && of_peer < limits::MEETINGS_PER_PEER {
-                        served.insert(link.peer.clone(), of_peer + 1);
-                        serving.spawn(serve::serve(Arc::clone(shared), link, stream));
+                    if link.relayed {
+                        serving.add(shared, link.peer, Box::new(StreamSignal::new(stream)));
                     }
                 }
+                Some((peer, signal)) = letters.recv() => serving.add(shared, peer, Box::new(signal)),
                 Ok(()) = profile.changed() => shared.look_around().await,
                 event = events.next() => match event {
-                    Some(FabricEvent::LinkUp(link)) if link.relayed && link.outbound => {
+                    Some(FabricEvent::LinkUp(link)) if link.relayed && link.outbound && !link.is_gun() => {
                         // A ladder that somebody wished for sees the link by itself. Without room the peer stays on
                         // its relay.
                         if !shared.is_climbing(&link.peer) {
@@ -201,17 +217,10 @@ impl Connector {
                     Some(_) => {}
                     None => break,
                 },
-                Some(Ok(peer)) = serving.join_next() => {
-                    if let Entry::Occupied(mut count) = served.entry(peer) {
-                        *count.get_mut() -= 1;
-                        if *count.get() == 0 {
-                            count.remove();
-                        }
-                    }
-                }
+                Some(Ok(peer)) = serving.tasks.join_next() => serving.ended(peer),
             }
         }
-        serving.shutdown().await;
+        serving.tasks.shutdown().await;
         shared.tasks.close();
         shared.tasks.wait().await;
         Ok(())
@@ -301,6 +310,34 @@ impl Connector {
     }
 }
 
+/// Ladders of others that we help.
+#[derive(Default)]
+struct Serving {
+    tasks: JoinSet<PeerId>,
+    /// By peer: one of them must not take all places.
+    per_peer: HashMap<PeerId, usize>,
+}
+
+impl Serving {
+    /// Helps, if there is room; otherwise the channel ends.
+    fn add(&mut self, shared: &Arc<Shared>, peer: PeerId, signal: Box<dyn Signal>) {
+        let of_peer = self.per_peer.get(&peer).copied().unwrap_or_default();
+        if self.tasks.len() < limits::MAX_MEETINGS && of_peer < limits::MEETINGS_PER_PEER {
+            self.per_peer.insert(peer.clone(), of_peer + 1);
+            self.tasks.spawn(serve::serve(Arc::clone(shared), peer, signal));
+        }
+    }
+
+    fn ended(&mut self, peer: PeerId) {
+        if let Entry::Occupied(mut count) = self.per_peer.entry(peer) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
+
 impl Shared {
     fn climbs(&self) -> std::sync::MutexGuard<'_, HashMap<PeerId, Running>> {
         self.climbs.lock().unwrap_or_else(PoisonError::into_inner)
@@ -342,8 +379,8 @@ impl Shared {
         self.config.profile.borrow().clone().unwrap_or_default()
     }
 
-    /// A link on which the two sides can talk about a better one.
+    /// A link through a relay on which the two sides can talk about a better one.
     fn relayed_link(&self, peer: &PeerId) -> Option<Link> {
-        self.fabric.links().into_iter().find(|link| link.peer == *peer && link.relayed)
+        self.fabric.links().into_iter().find(|link| link.peer == *peer && link.relayed && !link.is_gun())
     }
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::limits;
+use crate::fabric::carrier::PassageKey;
 use crate::nat::ladder::{Candidate, Source, Target};
 use crate::nat::method::{MappingProtocol, Transport};
 use crate::nat::profile::NatProfile;
@@ -30,6 +31,15 @@ pub enum Request {
     PunchTcp,
     /// Run ICE with me; the asker controls.
     Ice,
+    /// Open this passage through the Gun graph in which you read this. Answered with a [`Joined`].
+    GunRelay(PassageKey),
+}
+
+/// How opening a passage ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Joined {
+    /// Why it did not work; nothing when the other end listens.
+    pub error: Option<String>,
 }
 
 /// What one side is behind and where it may be reached.
@@ -104,6 +114,7 @@ mod tests {
             Request::PunchUdp,
             Request::PunchTcp,
             Request::Ice,
+            Request::GunRelay(PassageKey::random()),
         ] {
             let bytes = encode(&request).expect("plain data");
             assert_eq!(decode::<Request>(&bytes).expect("the same"), request);

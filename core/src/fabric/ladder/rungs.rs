@@ -11,15 +11,15 @@ use libp2p::multiaddr::Protocol;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::Shared;
 use super::bridge::Bridge;
 use super::histories::Kind;
 use super::request::{self, Address, DialledBack, Request};
-use super::{PROTOCOL, Shared};
 use crate::base::error::{Error, ErrorKind};
 use crate::base::ids::PeerId;
 use crate::base::limits;
 use crate::fabric::quic::open_way;
-use crate::fabric::{Link, Path, StreamSignal, address, dial};
+use crate::fabric::{Link, Path, address, dial};
 use crate::nat::ice::Kind as CandidateKind;
 use crate::nat::ice::Role;
 use crate::nat::ice::driver::{Carrier, IceOptions, IcePort, connect};
@@ -86,7 +86,13 @@ impl Rung {
                 let dialled = self.or_cancelled(self.through_a_relay()).await;
                 dialled.map(|link| Way { link, relayed: true })
             }
-            Plan::GunRelay => Err((Failure::Other, "bytes through Gun are not supported".into())),
+            Plan::GunRelay => {
+                let passing = async {
+                    let passed = self.shared.pass_through_gun(&self.peer).await;
+                    passed.map_err(|error| (failure_of(&error), error.full_message()))
+                };
+                self.or_cancelled(passing).await.map(|link| Way { link, relayed: true })
+            }
         }
     }
 
@@ -122,17 +128,10 @@ impl Rung {
         }
     }
 
-    /// Opens a stream of `/dig/meet/1` and says what we want.
-    async fn ask(&self, request: &Request) -> Result<StreamSignal, Reason> {
-        let Some(link) = self.shared.relayed_link(&self.peer) else {
-            return Err((Failure::Signalling, "no relayed link to talk over".into()));
-        };
-        let asking = async {
-            let mut signal = StreamSignal::new(self.shared.fabric.open(&link, PROTOCOL).await?);
-            signal.send(request::encode(request)?).await?;
-            Ok(signal)
-        };
-        asking.await.map_err(|error: Error| (Failure::Signalling, error.full_message()))
+    /// Says to the peer what we want.
+    async fn ask(&self, request: &Request) -> Result<Box<dyn Signal>, Reason> {
+        let asking = self.shared.meet(&self.peer, request).await;
+        asking.map_err(|error| (Failure::Signalling, error.full_message()))
     }
 
     async fn ask_to_dial_back(&self, targets: &[Target]) -> Result<Link, Reason> {
@@ -172,7 +171,7 @@ impl Rung {
             held.history.rounds = left.min(1);
         }
         let punched =
-            self.shared.punch(&self.peer, kind, Side::Initiator, &mut held.history, &mut signal, &self.cancel);
+            self.shared.punch(&self.peer, kind, Side::Initiator, &mut held.history, &mut *signal, &self.cancel);
         let outcome = punched.await;
         if once {
             held.history.rounds = left - (left.min(1) - held.history.rounds);
@@ -211,7 +210,7 @@ impl Rung {
 
     async fn run_ice(&self, with_relay: bool) -> Result<Way, Reason> {
         let mut signal = self.ask(&Request::Ice).await?;
-        let way = self.shared.run_ice(&self.peer, Role::Controlling, with_relay, self.timeout, &mut signal).await;
+        let way = self.shared.run_ice(&self.peer, Role::Controlling, with_relay, self.timeout, &mut *signal).await;
         way.map_err(|error| (failure_of(&error), error.full_message()))
     }
 }
@@ -224,7 +223,7 @@ impl Shared {
         kind: Kind,
         side: Side,
         history: &mut punching::plan::History,
-        signal: &mut StreamSignal,
+        signal: &mut dyn Signal,
         cancel: &CancellationToken,
     ) -> Result<Link, Error> {
         let profile = self.profile();
@@ -266,7 +265,7 @@ impl Shared {
         role: Role,
         with_relay: bool,
         timeout: Duration,
-        signal: &mut StreamSignal,
+        signal: &mut dyn Signal,
     ) -> Result<Way, Error> {
         let ports = self.fabric.udp_ports();
         let options = IceOptions {

@@ -28,6 +28,10 @@ pub struct Knowledge {
     memory: Vec<Method>,
     /// Whether what works is remembered.
     pub remember: bool,
+    /// No relay of the peer could be reached.
+    pub circuit_failed: bool,
+    /// The peer does not answer letters.
+    pub silent: bool,
 }
 
 impl Knowledge {
@@ -87,13 +91,20 @@ impl Knowledge {
         }
     }
 
+    /// Whether letters over Gun are how to talk now: no relay leads to the peer, and it has not been silent.
+    pub fn talks_by_letter(&self, shared: &Shared, peer: &PeerId) -> bool {
+        let no_relay = self.circuits.is_empty() || self.circuit_failed;
+        !self.silent && no_relay && shared.relayed_link(peer).is_none() && shared.may_write_to(peer)
+    }
+
     /// Everything for the next choice.
     pub fn situation(&self, shared: &Shared, peer: &PeerId) -> Situation {
         let relayed = shared.relayed_link(peer);
-        let signalling = match (&relayed, self.circuits.is_empty()) {
-            (Some(_), _) => Signalling::Ready,
-            (None, false) => Signalling::AfterCircuit,
-            (None, true) => Signalling::Absent,
+        let signalling = match &relayed {
+            Some(_) => Signalling::Ready,
+            None if self.talks_by_letter(shared, peer) => Signalling::Ready,
+            None if self.circuits.is_empty() => Signalling::Absent,
+            None => Signalling::AfterCircuit,
         };
         let circuit = match (&relayed, self.circuits.is_empty()) {
             (Some(_), _) => Relay::Ready,
@@ -113,7 +124,7 @@ impl Knowledge {
                 !preferred.iter().any(|preference| preference.methods.contains(&Method::Circuit))
             }),
             turn: if shared.config.turn.is_some() { Relay::Known } else { Relay::Absent },
-            gun: Relay::Absent,
+            gun: if !self.silent && shared.may_write_to(peer) { Relay::Known } else { Relay::Absent },
             memory: self.memory.clone(),
             preferred: self.preferred.clone(),
             policy: shared.policy(peer),
@@ -123,10 +134,11 @@ impl Knowledge {
 }
 
 impl Shared {
-    /// How near the peer may be, by the relays that lead to it.
+    /// How near the peer may be, by the relays that lead to it, or else those through which it writes.
     pub fn scope(&self, peer: &PeerId) -> Scope {
         let links = self.fabric.links();
-        address::scope_of(links.iter().filter(|link| link.peer == *peer).map(|link| link.address.as_str()))
+        let by_links = address::scope_of(links.iter().filter(|link| link.peer == *peer).map(|link| &*link.address));
+        self.graph.get().map_or(by_links, |graph| by_links.max(graph.scope))
     }
 
     /// Which of a peer's claims may be tried.
