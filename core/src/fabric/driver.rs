@@ -176,8 +176,7 @@ impl Driver {
                 Either::Left(error) | Either::Right(error) => error,
             })
             .boxed();
-        let passages =
-            tcp::connected(carrier::passages(Arc::clone(&paths)), key, tls.clone(), Arc::clone(&habits))?;
+        let passages = tcp::connected(carrier::passages(Arc::clone(&paths)), key, tls.clone(), Arc::clone(&habits))?;
         // Circuits first: the others would take the relay's address for the peer's.
         let transport = tcp::circuits(circuits, key, tls, habits)?
             .or_transport(passages)

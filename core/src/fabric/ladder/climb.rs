@@ -19,9 +19,7 @@ use crate::base::ids::PeerId;
 use crate::base::limits;
 use crate::base::time::Time;
 use crate::fabric::{FabricEvent, Link, Stage, address};
-use crate::nat::ladder::{
-    Ladder, Opening, Output, Plan, RungId, Signalling, Situation, Verdict, tcp_punch, udp_punch,
-};
+use crate::nat::ladder::{Ladder, Opening, Output, Plan, RungId, Signalling, Situation, Verdict, tcp_punch, udp_punch};
 use crate::nat::method::{Method, Transport};
 use crate::nat::registry::Success;
 use crate::nat::report::Failure;
