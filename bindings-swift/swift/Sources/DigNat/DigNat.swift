@@ -2149,6 +2149,18 @@ public struct LightNodeOptions: Equatable, Hashable {
      */
     public var gunPeers: [String]
     /**
+     * Node of the Gun graph below which everything stands. Default none: the two below are roots.
+     */
+    public var gunNamespace: String?
+    /**
+     * Node of the Gun graph below which peers stand. Default `dig-peers`.
+     */
+    public var gunPeerMapName: String?
+    /**
+     * Node of the Gun graph below which content ids stand. Default `dig-content-maps`.
+     */
+    public var gunContentMapName: String?
+    /**
      * Contact nothing but the local network and addresses given by the user. Default false.
      */
     public var localOnly: Bool?
@@ -2262,6 +2274,15 @@ public struct LightNodeOptions: Equatable, Hashable {
          * Gun relays (`https://host/gun`, `ws://host:port/gun`). Default none.
          */gunPeers: [String] = [], 
         /**
+         * Node of the Gun graph below which everything stands. Default none: the two below are roots.
+         */gunNamespace: String? = nil, 
+        /**
+         * Node of the Gun graph below which peers stand. Default `dig-peers`.
+         */gunPeerMapName: String? = nil, 
+        /**
+         * Node of the Gun graph below which content ids stand. Default `dig-content-maps`.
+         */gunContentMapName: String? = nil, 
+        /**
          * Contact nothing but the local network and addresses given by the user. Default false.
          */localOnly: Bool? = nil, 
         /**
@@ -2328,6 +2349,9 @@ public struct LightNodeOptions: Equatable, Hashable {
         self.pexEnabled = pexEnabled
         self.gunEnabled = gunEnabled
         self.gunPeers = gunPeers
+        self.gunNamespace = gunNamespace
+        self.gunPeerMapName = gunPeerMapName
+        self.gunContentMapName = gunContentMapName
         self.localOnly = localOnly
         self.interfaces = interfaces
         self.persistenceDir = persistenceDir
@@ -2375,6 +2399,9 @@ public struct FfiConverterTypeLightNodeOptions: FfiConverterRustBuffer {
                 pexEnabled: FfiConverterOptionBool.read(from: &buf), 
                 gunEnabled: FfiConverterOptionBool.read(from: &buf), 
                 gunPeers: FfiConverterSequenceString.read(from: &buf), 
+                gunNamespace: FfiConverterOptionString.read(from: &buf), 
+                gunPeerMapName: FfiConverterOptionString.read(from: &buf), 
+                gunContentMapName: FfiConverterOptionString.read(from: &buf), 
                 localOnly: FfiConverterOptionBool.read(from: &buf), 
                 interfaces: FfiConverterOptionSequenceString.read(from: &buf), 
                 persistenceDir: FfiConverterOptionString.read(from: &buf), 
@@ -2408,6 +2435,9 @@ public struct FfiConverterTypeLightNodeOptions: FfiConverterRustBuffer {
         FfiConverterOptionBool.write(value.pexEnabled, into: &buf)
         FfiConverterOptionBool.write(value.gunEnabled, into: &buf)
         FfiConverterSequenceString.write(value.gunPeers, into: &buf)
+        FfiConverterOptionString.write(value.gunNamespace, into: &buf)
+        FfiConverterOptionString.write(value.gunPeerMapName, into: &buf)
+        FfiConverterOptionString.write(value.gunContentMapName, into: &buf)
         FfiConverterOptionBool.write(value.localOnly, into: &buf)
         FfiConverterOptionSequenceString.write(value.interfaces, into: &buf)
         FfiConverterOptionString.write(value.persistenceDir, into: &buf)

@@ -3531,6 +3531,21 @@ data class LightNodeOptions (
     var `gunPeers`: List<kotlin.String> = listOf() 
     , 
     /**
+     * Node of the Gun graph below which everything stands. Default none: the two below are roots.
+     */
+    var `gunNamespace`: kotlin.String? = null 
+    , 
+    /**
+     * Node of the Gun graph below which peers stand. Default `dig-peers`.
+     */
+    var `gunPeerMapName`: kotlin.String? = null 
+    , 
+    /**
+     * Node of the Gun graph below which content ids stand. Default `dig-content-maps`.
+     */
+    var `gunContentMapName`: kotlin.String? = null 
+    , 
+    /**
      * Contact nothing but the local network and addresses given by the user. Default false.
      */
     var `localOnly`: kotlin.Boolean? = null 
@@ -3648,6 +3663,9 @@ public object FfiConverterTypeLightNodeOptions: FfiConverterRustBuffer<LightNode
             FfiConverterOptionalBoolean.read(buf),
             FfiConverterOptionalBoolean.read(buf),
             FfiConverterSequenceString.read(buf),
+            FfiConverterOptionalString.read(buf),
+            FfiConverterOptionalString.read(buf),
+            FfiConverterOptionalString.read(buf),
             FfiConverterOptionalBoolean.read(buf),
             FfiConverterOptionalSequenceString.read(buf),
             FfiConverterOptionalString.read(buf),
@@ -3681,6 +3699,9 @@ public object FfiConverterTypeLightNodeOptions: FfiConverterRustBuffer<LightNode
             FfiConverterOptionalBoolean.allocationSize(value.`pexEnabled`) +
             FfiConverterOptionalBoolean.allocationSize(value.`gunEnabled`) +
             FfiConverterSequenceString.allocationSize(value.`gunPeers`) +
+            FfiConverterOptionalString.allocationSize(value.`gunNamespace`) +
+            FfiConverterOptionalString.allocationSize(value.`gunPeerMapName`) +
+            FfiConverterOptionalString.allocationSize(value.`gunContentMapName`) +
             FfiConverterOptionalBoolean.allocationSize(value.`localOnly`) +
             FfiConverterOptionalSequenceString.allocationSize(value.`interfaces`) +
             FfiConverterOptionalString.allocationSize(value.`persistenceDir`) +
@@ -3713,6 +3734,9 @@ public object FfiConverterTypeLightNodeOptions: FfiConverterRustBuffer<LightNode
             FfiConverterOptionalBoolean.write(value.`pexEnabled`, buf)
             FfiConverterOptionalBoolean.write(value.`gunEnabled`, buf)
             FfiConverterSequenceString.write(value.`gunPeers`, buf)
+            FfiConverterOptionalString.write(value.`gunNamespace`, buf)
+            FfiConverterOptionalString.write(value.`gunPeerMapName`, buf)
+            FfiConverterOptionalString.write(value.`gunContentMapName`, buf)
             FfiConverterOptionalBoolean.write(value.`localOnly`, buf)
             FfiConverterOptionalSequenceString.write(value.`interfaces`, buf)
             FfiConverterOptionalString.write(value.`persistenceDir`, buf)
