@@ -3546,6 +3546,18 @@ data class LightNodeOptions (
     var `gunContentMapName`: kotlin.String? = null 
     , 
     /**
+     * How long unsigned records of others hold that do not say so, in ms; longer than 48 h counts as 48 h. Default
+     * 3600000, range 1000 to 31536000000.
+     */
+    var `gunPeerTtlMs`: kotlin.ULong? = null 
+    , 
+    /**
+     * Peers that Gun names for one content which are remembered; more than 100 counts as 100. Default 100, range 1 to
+     * 1000000.
+     */
+    var `gunMaxCachedPeers`: kotlin.UInt? = null 
+    , 
+    /**
      * Contact nothing but the local network and addresses given by the user. Default false.
      */
     var `localOnly`: kotlin.Boolean? = null 
@@ -3666,6 +3678,8 @@ public object FfiConverterTypeLightNodeOptions: FfiConverterRustBuffer<LightNode
             FfiConverterOptionalString.read(buf),
             FfiConverterOptionalString.read(buf),
             FfiConverterOptionalString.read(buf),
+            FfiConverterOptionalULong.read(buf),
+            FfiConverterOptionalUInt.read(buf),
             FfiConverterOptionalBoolean.read(buf),
             FfiConverterOptionalSequenceString.read(buf),
             FfiConverterOptionalString.read(buf),
@@ -3702,6 +3716,8 @@ public object FfiConverterTypeLightNodeOptions: FfiConverterRustBuffer<LightNode
             FfiConverterOptionalString.allocationSize(value.`gunNamespace`) +
             FfiConverterOptionalString.allocationSize(value.`gunPeerMapName`) +
             FfiConverterOptionalString.allocationSize(value.`gunContentMapName`) +
+            FfiConverterOptionalULong.allocationSize(value.`gunPeerTtlMs`) +
+            FfiConverterOptionalUInt.allocationSize(value.`gunMaxCachedPeers`) +
             FfiConverterOptionalBoolean.allocationSize(value.`localOnly`) +
             FfiConverterOptionalSequenceString.allocationSize(value.`interfaces`) +
             FfiConverterOptionalString.allocationSize(value.`persistenceDir`) +
@@ -3737,6 +3753,8 @@ public object FfiConverterTypeLightNodeOptions: FfiConverterRustBuffer<LightNode
             FfiConverterOptionalString.write(value.`gunNamespace`, buf)
             FfiConverterOptionalString.write(value.`gunPeerMapName`, buf)
             FfiConverterOptionalString.write(value.`gunContentMapName`, buf)
+            FfiConverterOptionalULong.write(value.`gunPeerTtlMs`, buf)
+            FfiConverterOptionalUInt.write(value.`gunMaxCachedPeers`, buf)
             FfiConverterOptionalBoolean.write(value.`localOnly`, buf)
             FfiConverterOptionalSequenceString.write(value.`interfaces`, buf)
             FfiConverterOptionalString.write(value.`persistenceDir`, buf)
