@@ -49,8 +49,10 @@ function on({ gun, listeners, target }, { id, path, whole }) {
   listeners.set(id, listener);
   const hear = (data, key, message, eve) => {
     if (eve && typeof eve.off === 'function') listener.eve = eve;
-    if (listener.isDead) silence(listener);
-    else for (const event of eventsOf(listener, data)) target.event(id, JSON.stringify(event));
+    if (listener.isDead) return silence(listener);
+    // The engine may have had no room to say that it listens no more.
+    const isHeard = eventsOf(listener, data).every((event) => target.event(id, JSON.stringify(event)));
+    return isHeard || off({ listeners }, { id });
   };
   try {
     // Only Gun's own callbacks are called with `this`; an exception of ours must not end what it does.

@@ -46,9 +46,9 @@ impl NativeGun {
         self.inner.reply(id.unsigned_abs(), error.as_deref());
     }
 
-    /// What stands at a path that is listened to, as JSON.
+    /// What stands at a path that is listened to, as JSON; false when nobody listens there any more.
     #[napi]
-    pub fn event(&self, id: i64, event: String) {
-        self.inner.event(id.unsigned_abs(), &event);
+    pub fn event(&self, id: i64, event: String) -> bool {
+        self.inner.event(id.unsigned_abs(), &event)
     }
 }

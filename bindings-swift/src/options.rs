@@ -63,6 +63,23 @@ pub struct LightNodeOptions {
     /// Gun relays (`https://host/gun`, `ws://host:port/gun`). Default none.
     #[uniffi(default = [])]
     pub gun_peers: Vec<String>,
+    /// Node of the Gun graph below which everything stands. Default none: the two below are roots.
+    #[uniffi(default = None)]
+    pub gun_namespace: Option<String>,
+    /// Node of the Gun graph below which peers stand. Default `dig-peers`.
+    #[uniffi(default = None)]
+    pub gun_peer_map_name: Option<String>,
+    /// Node of the Gun graph below which content ids stand. Default `dig-content-maps`.
+    #[uniffi(default = None)]
+    pub gun_content_map_name: Option<String>,
+    /// How long unsigned records of others hold that do not say so, in ms; longer than 48 h counts as 48 h. Default
+    /// 3600000, range 1000 to 31536000000.
+    #[uniffi(default = None)]
+    pub gun_peer_ttl_ms: Option<u64>,
+    /// Peers that Gun names for one content which are remembered; more than 100 counts as 100. Default 100, range 1 to
+    /// 1000000.
+    #[uniffi(default = None)]
+    pub gun_max_cached_peers: Option<u32>,
     /// Contact nothing but the local network and addresses given by the user. Default false.
     #[uniffi(default = None)]
     pub local_only: Option<bool>,
@@ -229,6 +246,11 @@ impl LightNodeOptions {
         set(&mut node.pex_enabled, self.pex_enabled);
         set(&mut node.gun_enabled, self.gun_enabled);
         node.gun_peers = self.gun_peers;
+        node.gun_namespace = self.gun_namespace;
+        set(&mut node.gun_peer_map_name, self.gun_peer_map_name);
+        set(&mut node.gun_content_map_name, self.gun_content_map_name);
+        set(&mut node.gun_peer_ttl_ms, self.gun_peer_ttl_ms);
+        set_count(&mut node.gun_max_cached_peers, self.gun_max_cached_peers);
         node.node_type = self.node_type;
         set(&mut node.local_only, self.local_only);
         set(&mut node.interfaces, self.interfaces);
@@ -340,6 +362,11 @@ mod tests {
             pex_enabled: Some(false),
             gun_enabled: Some(false),
             gun_peers: vec!["ws://127.0.0.1:8765/gun".into()],
+            gun_namespace: Some("space".into()),
+            gun_peer_map_name: Some("peers".into()),
+            gun_content_map_name: Some("content".into()),
+            gun_peer_ttl_ms: Some(5000),
+            gun_max_cached_peers: Some(50),
             node_type: Some("standard".into()),
             local_only: Some(false),
             interfaces: Some(vec!["en0".into()]),
@@ -380,6 +407,17 @@ mod tests {
             pex_enabled: false,
             gun_enabled: false,
             gun_peers: vec!["ws://127.0.0.1:8765/gun".into()],
+            gun_node_id: None,
+            gun_namespace: Some("space".into()),
+            gun_peer_map_name: "peers".into(),
+            gun_content_map_name: "content".into(),
+            gun_announce_interval_ms: 60_000,
+            gun_announce_ttl_ms: 3_600_000,
+            gun_peer_ttl_ms: 5000,
+            gun_cleanup_interval_ms: 300_000,
+            gun_max_cached_peers: 50,
+            external_ip: None,
+            external_port: 0,
             node_type: Some("standard".into()),
             local_only: false,
             interfaces: vec!["en0".into()],

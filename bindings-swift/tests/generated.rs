@@ -80,6 +80,16 @@ fn records_have_the_options_of_cores_tables() {
     // What makes no sense for a node that never uploads.
     let uploads = ["upload_limit", "peer_upload_limit", "relay_server", "light_node", "share_while_downloading"];
     let serving = ["is_shard_host", "shard_prefixes", "num_shard_prefixes", "shard_prefix_length"];
+    // And for one that is never announced.
+    let announced = [
+        "gun_node_id",
+        "gun_announce_interval_ms",
+        "gun_announce_ttl_ms",
+        "gun_cleanup_interval_ms",
+        "external_ip",
+        "external_port",
+    ];
+    let left_out = [&uploads[..], &serving, &announced].concat();
     let sets: &[(&str, &[&str])] = &[
         ("LightNodeOptions", &["NodeOptions", "ClientOptions"]),
         ("DownloadOptions", &["DownloadOptions"]),
@@ -93,7 +103,7 @@ fn records_have_the_options_of_cores_tables() {
             .iter()
             .flat_map(|table| manifest["options"][table].as_array().expect("a table"))
             .map(|option| option["name"].as_str().expect("a name"))
-            .filter(|name| !uploads.contains(name) && !serving.contains(name))
+            .filter(|name| !left_out.contains(name))
             .map(camel)
             .collect();
         let fields = |text: &str, start: &str, end: &str, prefix: &str| -> Vec<String> {

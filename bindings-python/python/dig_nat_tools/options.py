@@ -51,6 +51,41 @@ class NodeKeywords(TypedDict, total=False):
     """Find peers and be found through Gun relays. Default true; it does nothing without ``gun_peers``."""
     gun_peers: Sequence[str]
     """Gun relays (``https://host/gun``, ``ws://host:port/gun``). Default none."""
+    gun_node_id: str | None
+    """Name of this node in the Gun graph. Default none: its peer id, under which nobody believes anything unsigned."""
+    gun_namespace: str | None
+    """Node of the Gun graph below which everything stands. Default none: the two below are roots."""
+    gun_peer_map_name: str
+    """Node of the Gun graph below which peers stand. Default ``dig-peers``."""
+    gun_content_map_name: str
+    """Node of the Gun graph below which content ids stand. Default ``dig-content-maps``."""
+    gun_announce_interval_ms: int
+    """How often announcements to Gun are written again, in ms; beyond a hundred a second less often. Default 60000,
+    range 100 to 86400000."""
+    gun_announce_interval: float
+    """The same in seconds."""
+    gun_announce_ttl_ms: int
+    """How long announcements to Gun hold, in ms; longer than 48 h counts as 48 h. Default 3600000, range 1000 to
+    31536000000."""
+    gun_announce_ttl: float
+    """The same in seconds."""
+    gun_peer_ttl_ms: int
+    """How long unsigned records of others hold that do not say so, in ms; longer than 48 h counts as 48 h. Default
+    3600000, range 1000 to 31536000000."""
+    gun_peer_ttl: float
+    """The same in seconds."""
+    gun_cleanup_interval_ms: int
+    """How often expired records are forgotten, in ms. Default 300000, range 1000 to 86400000."""
+    gun_cleanup_interval: float
+    """The same in seconds."""
+    gun_max_cached_peers: int
+    """Peers that Gun names for one content which are remembered; more than 100 counts as 100. Default 100, range 1 to
+    1000000."""
+    external_ip: str | None
+    """Address at which this node is reached from outside, told to others besides those it finds itself. Default
+    none."""
+    external_port: int
+    """Port there, for TCP and UDP. Default 0: the one it listens on."""
     local_only: bool
     """Contact nothing but the local network and addresses given by the user. Default false, or true when the
     environment variable ``DIG_NAT_LOCAL_ONLY`` is ``1``."""
@@ -118,6 +153,9 @@ class HostKeywords(NodeKeywords, total=False):
     """Of the followed directory share no file with one of these extensions. Default none."""
     watch_max_file_size: int
     """Of the followed directory share no larger file, in bytes. Default 0: no limit."""
+    watch_announce_priority: str
+    """How widely the files of the followed directory are announced: ``high``: everywhere, ``medium``: local network,
+    hash table and connected peers, ``low``: only the local network. Default ``high``."""
 
 
 class ClientKeywords(NodeKeywords, total=False):
@@ -211,6 +249,9 @@ class AddFileKeywords(TypedDict, total=False):
 
     content_id: str | None
     """Readable id under which the file can also be found. Default none."""
+    priority: str
+    """How widely it is announced: ``high``: everywhere, ``medium``: local network, hash table and connected peers,
+    ``low``: only the local network. Default ``high``."""
 
 
 class FindKeywords(TypedDict, total=False):
@@ -251,6 +292,8 @@ class WatchKeywords(TypedDict, total=False):
     """Share no file with one of these extensions. Default none."""
     max_file_size: int
     """Share no larger file, in bytes. Default 0: no limit."""
+    priority: str
+    """How widely the files are announced: ``high``, ``medium`` or ``low`` as in announcing. Default ``high``."""
     stability_ms: int
     """Share a file when nothing was written to it for so long, in ms. Default 2000, range 10 to 3600000."""
     stability: float
@@ -400,6 +443,10 @@ class NatKeywords(TypedDict, total=False):
 
 
 SECONDS = {
+    "gun_announce_interval": "gun_announce_interval_ms",
+    "gun_announce_ttl": "gun_announce_ttl_ms",
+    "gun_cleanup_interval": "gun_cleanup_interval_ms",
+    "gun_peer_ttl": "gun_peer_ttl_ms",
     "poll_interval": "poll_interval_ms",
     "request_timeout": "request_timeout_ms",
     "stability": "stability_ms",

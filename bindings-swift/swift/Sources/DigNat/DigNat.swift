@@ -2149,6 +2149,28 @@ public struct LightNodeOptions: Equatable, Hashable {
      */
     public var gunPeers: [String]
     /**
+     * Node of the Gun graph below which everything stands. Default none: the two below are roots.
+     */
+    public var gunNamespace: String?
+    /**
+     * Node of the Gun graph below which peers stand. Default `dig-peers`.
+     */
+    public var gunPeerMapName: String?
+    /**
+     * Node of the Gun graph below which content ids stand. Default `dig-content-maps`.
+     */
+    public var gunContentMapName: String?
+    /**
+     * How long unsigned records of others hold that do not say so, in ms; longer than 48 h counts as 48 h. Default
+     * 3600000, range 1000 to 31536000000.
+     */
+    public var gunPeerTtlMs: UInt64?
+    /**
+     * Peers that Gun names for one content which are remembered; more than 100 counts as 100. Default 100, range 1 to
+     * 1000000.
+     */
+    public var gunMaxCachedPeers: UInt32?
+    /**
      * Contact nothing but the local network and addresses given by the user. Default false.
      */
     public var localOnly: Bool?
@@ -2262,6 +2284,23 @@ public struct LightNodeOptions: Equatable, Hashable {
          * Gun relays (`https://host/gun`, `ws://host:port/gun`). Default none.
          */gunPeers: [String] = [], 
         /**
+         * Node of the Gun graph below which everything stands. Default none: the two below are roots.
+         */gunNamespace: String? = nil, 
+        /**
+         * Node of the Gun graph below which peers stand. Default `dig-peers`.
+         */gunPeerMapName: String? = nil, 
+        /**
+         * Node of the Gun graph below which content ids stand. Default `dig-content-maps`.
+         */gunContentMapName: String? = nil, 
+        /**
+         * How long unsigned records of others hold that do not say so, in ms; longer than 48 h counts as 48 h. Default
+         * 3600000, range 1000 to 31536000000.
+         */gunPeerTtlMs: UInt64? = nil, 
+        /**
+         * Peers that Gun names for one content which are remembered; more than 100 counts as 100. Default 100, range 1 to
+         * 1000000.
+         */gunMaxCachedPeers: UInt32? = nil, 
+        /**
          * Contact nothing but the local network and addresses given by the user. Default false.
          */localOnly: Bool? = nil, 
         /**
@@ -2328,6 +2367,11 @@ public struct LightNodeOptions: Equatable, Hashable {
         self.pexEnabled = pexEnabled
         self.gunEnabled = gunEnabled
         self.gunPeers = gunPeers
+        self.gunNamespace = gunNamespace
+        self.gunPeerMapName = gunPeerMapName
+        self.gunContentMapName = gunContentMapName
+        self.gunPeerTtlMs = gunPeerTtlMs
+        self.gunMaxCachedPeers = gunMaxCachedPeers
         self.localOnly = localOnly
         self.interfaces = interfaces
         self.persistenceDir = persistenceDir
@@ -2375,6 +2419,11 @@ public struct FfiConverterTypeLightNodeOptions: FfiConverterRustBuffer {
                 pexEnabled: FfiConverterOptionBool.read(from: &buf), 
                 gunEnabled: FfiConverterOptionBool.read(from: &buf), 
                 gunPeers: FfiConverterSequenceString.read(from: &buf), 
+                gunNamespace: FfiConverterOptionString.read(from: &buf), 
+                gunPeerMapName: FfiConverterOptionString.read(from: &buf), 
+                gunContentMapName: FfiConverterOptionString.read(from: &buf), 
+                gunPeerTtlMs: FfiConverterOptionUInt64.read(from: &buf), 
+                gunMaxCachedPeers: FfiConverterOptionUInt32.read(from: &buf), 
                 localOnly: FfiConverterOptionBool.read(from: &buf), 
                 interfaces: FfiConverterOptionSequenceString.read(from: &buf), 
                 persistenceDir: FfiConverterOptionString.read(from: &buf), 
@@ -2408,6 +2457,11 @@ public struct FfiConverterTypeLightNodeOptions: FfiConverterRustBuffer {
         FfiConverterOptionBool.write(value.pexEnabled, into: &buf)
         FfiConverterOptionBool.write(value.gunEnabled, into: &buf)
         FfiConverterSequenceString.write(value.gunPeers, into: &buf)
+        FfiConverterOptionString.write(value.gunNamespace, into: &buf)
+        FfiConverterOptionString.write(value.gunPeerMapName, into: &buf)
+        FfiConverterOptionString.write(value.gunContentMapName, into: &buf)
+        FfiConverterOptionUInt64.write(value.gunPeerTtlMs, into: &buf)
+        FfiConverterOptionUInt32.write(value.gunMaxCachedPeers, into: &buf)
         FfiConverterOptionBool.write(value.localOnly, into: &buf)
         FfiConverterOptionSequenceString.write(value.interfaces, into: &buf)
         FfiConverterOptionString.write(value.persistenceDir, into: &buf)

@@ -102,13 +102,15 @@ impl GunBridge {
     }
 
     /// What stands at a path that is listened to. What cannot stand in a graph is left out, and texts above
-    /// [`limits::MAX_GUN_PARSED_BYTES`] are not read.
-    pub fn event(&self, id: u64, text: &str) {
+    /// [`limits::MAX_GUN_PARSED_BYTES`] are not read. False: nobody listens there any more, whether or not that was said.
+    pub fn event(&self, id: u64, text: &str) -> bool {
         let seen = (text.len() <= limits::MAX_GUN_PARSED_BYTES).then(|| read(text)).flatten();
-        match seen {
-            Some(seen) => self.shared.take_in(id, seen),
-            None => tracing::debug!(id, bytes = text.len(), "an event of a Gun database is not read"),
+        if let Some(seen) = seen {
+            self.shared.take_in(id, seen);
+        } else {
+            tracing::debug!(id, bytes = text.len(), "an event of a Gun database is not read");
         }
+        self.shared.lock().listeners.contains_key(&id)
     }
 }
 
@@ -169,7 +171,7 @@ impl GunBackend for GunBridge {
                 // The first answer may be one of several, and not the whole node.
                 let wait = found.as_ref().map_or(until, |_| until.min(Instant::now() + limits::GUN_READ_QUIET));
                 match tokio::time::timeout_at(wait, receiver.changed()).await {
-                    Ok(Ok(())) => found = receiver.borrow_and_update().clone(),
+                    Ok(Ok(())) => found.clone_from(&receiver.borrow_and_update()),
                     Ok(Err(_)) => return Err(stopped()),
                     Err(_) => break,
                 }
@@ -379,16 +381,15 @@ impl News {
     async fn tell(&self, subscriber: &mpsc::Sender<Update>) {
         while !self.closed.load(Ordering::Acquire) {
             let next = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_first();
-            match next {
-                Some((key, entry)) => {
-                    if subscriber.send(Update { key, entry }).await.is_err() {
-                        return;
-                    }
+            if let Some((key, entry)) = next {
+                if subscriber.send(Update { key, entry }).await.is_err() {
+                    return;
                 }
-                None => tokio::select! {
-                    () = subscriber.closed() => return,
-                    () = self.changed.notified() => {}
-                },
+                continue;
+            }
+            tokio::select! {
+                () = subscriber.closed() => return,
+                () = self.changed.notified() => {}
             }
         }
     }

@@ -8,7 +8,7 @@ const WAIT: Duration = Duration::from_secs(30);
 
 /// A bridge, and the commands it gives.
 fn bridge() -> (Arc<GunBridge>, mpsc::Receiver<Json>) {
-    let (sender, receiver) = mpsc::channel(64);
+    let (sender, receiver) = mpsc::channel(limits::GUN_COMMAND_QUEUE);
     let execute = move |command: String| {
         let command = serde_json::from_str(&command).expect("JSON");
         sender.try_send(command).map_err(|_| Error::new(ErrorKind::LimitReached, "the test does not read"))
@@ -83,6 +83,7 @@ async fn children_are_told_and_followed() {
     bridge.event(child, r#"{"fields":{"ip":["192.0.2.1",8.5]}}"#);
     let record = Record::from([("ip".to_owned(), Cell { value: "192.0.2.1".into(), state: 8.5 })]);
     assert_eq!(updates.recv().await, Some(Update { key: "n1".into(), entry: Entry::Record(record) }));
+    assert!(!bridge.event(999, r#"{"value":1}"#), "nobody listens any more");
     // Told again: followed already. What is no event, and nobody's, is passed over.
     bridge.event(node, r##"{"fields":{"n1":[{"#":"anywhere"},7]}}"##);
     for (id, nothing) in [(node, "["), (node, "{}"), (node, "7"), (node, r#"{"fields":7}"#), (999, r#"{"value":1}"#)] {
@@ -119,7 +120,7 @@ async fn a_slow_subscriber_learns_the_latest_and_there_are_bounds() {
         }
     }
     let mut latest = BTreeMap::new();
-    while latest.values().filter(|state| **state == 2.0).count() < many {
+    while latest.values().filter(|state| **state > 1.5).count() < many {
         let update = tokio::time::timeout(WAIT, updates.recv()).await.expect("in time").expect("runs");
         let Entry::Value(cell) = update.entry else { panic!("no node was told") };
         latest.insert(update.key, cell.state);

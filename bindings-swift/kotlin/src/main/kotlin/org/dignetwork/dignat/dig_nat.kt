@@ -3531,6 +3531,33 @@ data class LightNodeOptions (
     var `gunPeers`: List<kotlin.String> = listOf() 
     , 
     /**
+     * Node of the Gun graph below which everything stands. Default none: the two below are roots.
+     */
+    var `gunNamespace`: kotlin.String? = null 
+    , 
+    /**
+     * Node of the Gun graph below which peers stand. Default `dig-peers`.
+     */
+    var `gunPeerMapName`: kotlin.String? = null 
+    , 
+    /**
+     * Node of the Gun graph below which content ids stand. Default `dig-content-maps`.
+     */
+    var `gunContentMapName`: kotlin.String? = null 
+    , 
+    /**
+     * How long unsigned records of others hold that do not say so, in ms; longer than 48 h counts as 48 h. Default
+     * 3600000, range 1000 to 31536000000.
+     */
+    var `gunPeerTtlMs`: kotlin.ULong? = null 
+    , 
+    /**
+     * Peers that Gun names for one content which are remembered; more than 100 counts as 100. Default 100, range 1 to
+     * 1000000.
+     */
+    var `gunMaxCachedPeers`: kotlin.UInt? = null 
+    , 
+    /**
      * Contact nothing but the local network and addresses given by the user. Default false.
      */
     var `localOnly`: kotlin.Boolean? = null 
@@ -3648,6 +3675,11 @@ public object FfiConverterTypeLightNodeOptions: FfiConverterRustBuffer<LightNode
             FfiConverterOptionalBoolean.read(buf),
             FfiConverterOptionalBoolean.read(buf),
             FfiConverterSequenceString.read(buf),
+            FfiConverterOptionalString.read(buf),
+            FfiConverterOptionalString.read(buf),
+            FfiConverterOptionalString.read(buf),
+            FfiConverterOptionalULong.read(buf),
+            FfiConverterOptionalUInt.read(buf),
             FfiConverterOptionalBoolean.read(buf),
             FfiConverterOptionalSequenceString.read(buf),
             FfiConverterOptionalString.read(buf),
@@ -3681,6 +3713,11 @@ public object FfiConverterTypeLightNodeOptions: FfiConverterRustBuffer<LightNode
             FfiConverterOptionalBoolean.allocationSize(value.`pexEnabled`) +
             FfiConverterOptionalBoolean.allocationSize(value.`gunEnabled`) +
             FfiConverterSequenceString.allocationSize(value.`gunPeers`) +
+            FfiConverterOptionalString.allocationSize(value.`gunNamespace`) +
+            FfiConverterOptionalString.allocationSize(value.`gunPeerMapName`) +
+            FfiConverterOptionalString.allocationSize(value.`gunContentMapName`) +
+            FfiConverterOptionalULong.allocationSize(value.`gunPeerTtlMs`) +
+            FfiConverterOptionalUInt.allocationSize(value.`gunMaxCachedPeers`) +
             FfiConverterOptionalBoolean.allocationSize(value.`localOnly`) +
             FfiConverterOptionalSequenceString.allocationSize(value.`interfaces`) +
             FfiConverterOptionalString.allocationSize(value.`persistenceDir`) +
@@ -3713,6 +3750,11 @@ public object FfiConverterTypeLightNodeOptions: FfiConverterRustBuffer<LightNode
             FfiConverterOptionalBoolean.write(value.`pexEnabled`, buf)
             FfiConverterOptionalBoolean.write(value.`gunEnabled`, buf)
             FfiConverterSequenceString.write(value.`gunPeers`, buf)
+            FfiConverterOptionalString.write(value.`gunNamespace`, buf)
+            FfiConverterOptionalString.write(value.`gunPeerMapName`, buf)
+            FfiConverterOptionalString.write(value.`gunContentMapName`, buf)
+            FfiConverterOptionalULong.write(value.`gunPeerTtlMs`, buf)
+            FfiConverterOptionalUInt.write(value.`gunMaxCachedPeers`, buf)
             FfiConverterOptionalBoolean.write(value.`localOnly`, buf)
             FfiConverterOptionalSequenceString.write(value.`interfaces`, buf)
             FfiConverterOptionalString.write(value.`persistenceDir`, buf)
