@@ -191,6 +191,6 @@ fn memory_of_ten_thousand_peers_and_files() {
 }
 
 /// Bytes that one of each may cost; measured, and half as much again.
-const PEER: usize = 3000;
-const RECORD: usize = 2000;
-const OWN: usize = 600;
+const PEER: usize = 2100;
+const RECORD: usize = 1600;
+const OWN: usize = 270;
