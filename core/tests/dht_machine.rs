@@ -143,3 +143,31 @@ fn silence_ends_lookups_and_empties_the_table() {
     }
     assert!(done && machine.known() == 0);
 }
+
+#[test]
+fn searches_and_shard_hosts_end_at_their_bounds() {
+    let mut machine = machine();
+    machine.heard(Time::ZERO, &apart(1));
+    let searches =
+        (0..2000_u32).filter(|number| machine.search(Time::ZERO, &FileHash::of(&number.to_be_bytes())).is_some());
+    assert!(searches.count() <= limits::DHT_LOOKUPS);
+    // One answer after the other names shard hosts that nobody has met.
+    let mut number = 1000;
+    let mut waiting = drain(&mut machine);
+    while let Some((request, _, message)) = waiting.pop()
+        && number < 20_000
+    {
+        let mut answer = Message::new(message.kind, message.key.clone());
+        for _ in 0..limits::DHT_PEERS_PER_MESSAGE {
+            number += 1;
+            answer.closer.push(Peer { shards: Some(vec![1, 0]), ..apart(number).into() });
+        }
+        machine.response(Time::from_micros(u64::from(number)), request, &answer, Scope::Internet);
+        waiting.extend(drain(&mut machine));
+        let [nodes, _, hosts, lookups, requests, _] = machine.sizes();
+        assert!(nodes <= 20 * limits::DHT_K && hosts <= limits::DHT_SHARD_HOSTS, "{nodes} {hosts}");
+        assert!(lookups <= limits::DHT_LOOKUPS && requests <= limits::DHT_OUTBOUND, "{lookups} {requests}");
+    }
+    assert!(number >= 20_000, "{number} named");
+    assert_eq!(machine.sizes()[2], limits::DHT_SHARD_HOSTS);
+}

@@ -68,9 +68,24 @@ enum State {
 
 #[derive(Debug)]
 struct Read {
+    asked: Time,
     deadline: Time,
     /// When it ends if nothing more comes.
     quiet: Option<Time>,
+    /// An answer has come of which nothing follows; with several parts, it may be the first to arrive.
+    ended: bool,
+    /// Fields that have come.
+    fields: usize,
+}
+
+impl Read {
+    /// When it ends if nothing more comes after this answer. Relays send large nodes in parts, in any order, and one that
+    /// has much to do takes its time between two of them as well.
+    fn quiet_after(&mut self, now: Time, more: bool) -> Time {
+        self.ended |= !more;
+        let least = if !self.ended { limits::GUN_READ_MORE } else { limits::GUN_READ_QUIET };
+        now + least.max(2 * now.since(self.asked)).min(limits::MAX_GUN_READ_QUIET)
+    }
 }
 
 impl Client {
@@ -187,7 +202,8 @@ impl Client {
             return None;
         }
         let id = self.id();
-        self.reads.insert(id, Read { deadline: now.time + wait, quiet: None });
+        self.reads
+            .insert(id, Read { asked: now.time, deadline: now.time + wait, quiet: None, ended: false, fields: 0 });
         let wants = self.interests.add(id, path, &self.graph);
         self.ask(wants);
         Some(id)
@@ -286,12 +302,12 @@ impl Client {
             self.act(now, steps);
         }
         if let Some(fields) = &message.put {
-            self.take(now, fields);
+            self.take(now, fields, message.more);
         }
     }
 
     /// Fields of others, or our own coming back.
-    fn take(&mut self, now: Now, fields: &[Field]) {
+    fn take(&mut self, now: Now, fields: &[Field], more: bool) {
         let mut read_back: BTreeMap<&str, Vec<&Field>> = BTreeMap::new();
         for field in fields {
             self.writes.seen(field, now);
@@ -304,12 +320,12 @@ impl Client {
             steps.extend(self.writes.read(soul, &fields, now, &mut self.random));
         }
         steps.extend(self.writes.begin(now, &mut self.random));
-        self.keep(now, fields);
+        self.keep(now, fields, more);
         self.act(now, steps);
     }
 
     /// Stores what somebody here wants, and tells them.
-    fn keep(&mut self, now: Now, fields: &[Field]) {
+    fn keep(&mut self, now: Now, fields: &[Field], more: bool) {
         let horizon = now.wall_ms + limits::GUN_CLOCK_MARGIN.as_millis() as f64;
         let mut changed = Vec::new();
         for field in fields {
@@ -330,11 +346,11 @@ impl Client {
             }
             changed.push(field);
         }
-        self.tell(now, &changed);
+        self.tell(now, &changed, more);
     }
 
     /// Follows new links and tells subscribers what has changed.
-    fn tell(&mut self, now: Now, changed: &[&Field]) {
+    fn tell(&mut self, now: Now, changed: &[&Field], more: bool) {
         let mut concerned = BTreeSet::new();
         for field in changed {
             concerned.extend(self.interests.concerned(&field.soul, &field.key));
@@ -347,7 +363,11 @@ impl Client {
             self.ask(refreshed.ask);
             if let Some(read) = self.reads.get_mut(&id) {
                 let (record, gone) = self.interests.record(id, &self.graph);
-                read.quiet = (gone || record.is_some()).then(|| now.time + limits::GUN_READ_QUIET);
+                let fields = record.map_or(0, |record| record.len());
+                // Links on the way to the node say nothing of how much of it has come.
+                if gone || fields != std::mem::replace(&mut read.fields, fields) {
+                    read.quiet = Some(read.quiet_after(now.time, more));
+                }
                 continue;
             }
             // A record of ten fields is told once, not ten times.
@@ -373,7 +393,7 @@ impl Client {
                 Step::Send(message) => {
                     self.send_all(|_| message.clone());
                     // A relay does not send them back.
-                    self.keep(now, message.put.as_deref().unwrap_or_default());
+                    self.keep(now, message.put.as_deref().unwrap_or_default(), false);
                 }
                 Step::Read(soul) => self.send_all(|random| Message::get(message_id(random), &soul, Keys::All)),
                 Step::Done(id, result) => self.outputs.push_back(Output::Put(id, result)),

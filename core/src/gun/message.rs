@@ -38,6 +38,8 @@ pub struct Message {
     pub dam: Option<Dam>,
     /// Peers that have it already, by process id.
     pub seen_by: Vec<String>,
+    /// An answer of which further parts follow, or went ahead.
+    pub more: bool,
 }
 
 /// A question.
@@ -130,17 +132,22 @@ fn message(fields: &Map<String, Json>) -> Message {
         answers: fields.get("@").and_then(id),
         get: fields.get("get").and_then(Json::as_object).and_then(get),
         put: fields.get("put").and_then(Json::as_object).map(put),
-        ok: match fields.get("ok") {
-            None | Some(Json::Null | Json::Bool(false)) => false,
-            Some(Json::Number(number)) => number.as_f64() != Some(0.0),
-            Some(_) => true,
-        },
+        ok: is_true(fields.get("ok")),
         error: fields.get("err").and_then(error),
         dam: fields.get("dam").and_then(Json::as_str).map(|verb| Dam {
             verb: verb.chars().take(limits::MAX_GUN_ID_BYTES).collect(),
             pid: fields.get("pid").and_then(id),
         }),
         seen_by: fields.get("><").and_then(Json::as_str).map(seen_by).unwrap_or_default(),
+        more: fields.get("@").is_some() && is_true(fields.get("%")),
+    }
+}
+
+fn is_true(json: Option<&Json>) -> bool {
+    match json {
+        None | Some(Json::Null | Json::Bool(false)) => false,
+        Some(Json::Number(number)) => number.as_f64() != Some(0.0),
+        Some(_) => true,
     }
 }
 
@@ -246,6 +253,9 @@ impl Message {
                 fields.insert("pid".to_owned(), json!(pid));
             }
         }
+        if self.more {
+            fields.insert("%".to_owned(), json!(1));
+        }
         if !self.seen_by.is_empty() {
             fields.insert("><".to_owned(), json!(self.seen_by.join(",")));
         }
@@ -335,6 +345,11 @@ mod tests {
     fn what_was_written_is_read() {
         let ranges = Keys::Range { prefix: "a".into(), from: Some("ab".into()), to: None };
         let messages = [
+            Message {
+                answers: Some("9".into()),
+                more: true,
+                ..Message::put("7".into(), vec![field("a", "b", 1.0, 5.0)])
+            },
             Message::get("1".into(), "a/b", Keys::All),
             Message::get("2".into(), "a/b", Keys::One("c".into())),
             Message::get("3".into(), "a/b", ranges),

@@ -253,6 +253,16 @@ async fn many(axe: bool, count: usize) {
     announcer.stop().await;
 }
 
+/// As many as a large directory has; it takes minutes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs what npm installs in tests/gun-js, and minutes; run it by its name with DIG_NAT_MANY=1"]
+async fn ten_thousand_announcements_are_all_there() {
+    if std::env::var_os("DIG_NAT_MANY").is_some() {
+        many(false, 10_000).await;
+        many(true, 10_000).await;
+    }
+}
+
 /// What is known survives a restart, with no relay there.
 async fn restart_without_a_relay() {
     let mut relay = Relay::start(false).await;
@@ -322,6 +332,7 @@ tests! {
     one_of_two_relays_dies_and_forgets: two_relays(false);
     one_of_two_relays_with_axe_dies_and_forgets: two_relays(true);
     a_thousand_announcements_are_all_there: many(false, 1000);
+    a_thousand_announcements_are_all_there_with_axe: many(true, 1000);
     a_restart_without_a_relay_finds_what_was_known: restart_without_a_relay();
     content_ids_both_ways: content_ids(false);
     content_ids_both_ways_with_axe: content_ids(true);

@@ -120,11 +120,11 @@ pub const DHT_BOOTSTRAP_PAUSE_MAX: Duration = Duration::from_secs(5 * 60);
 pub const DHT_SAVE: Duration = Duration::from_secs(10 * 60);
 /// Largest file of what is known; records beyond it are not saved.
 pub const DHT_SAVE_BYTES: usize = 32 * 1024 * 1024;
-/// Records that a light node keeps for others: a few megabytes.
+/// Records that a light node keeps for others: some 10 MB when full (`docs/memory.md`).
 pub const DHT_RECORDS_LIGHT: usize = 10_000;
-/// Records that a standard node keeps: some 50 MB when full.
+/// Records that a standard node keeps: some 100 MB when full.
 pub const DHT_RECORDS_STANDARD: usize = 100_000;
-/// Records that a super node keeps.
+/// Records that a super node keeps: some 1 GB when full.
 pub const DHT_RECORDS_SUPER: usize = 1_000_000;
 /// After an announcement was written, the stream is held so long if the other side does not close it: some lose a stream
 /// that ends together with its beginning.

@@ -69,6 +69,10 @@ pub const MAX_GUN_ACK_WAIT: Duration = Duration::from_secs(20);
 pub const GUN_PUT_ATTEMPTS: u32 = 40;
 /// A one-time read ends when nothing more came for so long after the first answer that had content.
 pub const GUN_READ_QUIET: Duration = Duration::from_millis(150);
+/// The same after an answer that says that parts of it are still to come.
+pub const GUN_READ_MORE: Duration = Duration::from_secs(2);
+/// Longest such wait; a relay that took long for its first answer gets twice as long for the rest.
+pub const MAX_GUN_READ_QUIET: Duration = Duration::from_secs(10);
 /// How far behind our clock own fields are dated, and how far ahead of it others' fields are taken. Relays hold back
 /// what is dated in their future, so a fast clock would make a node invisible. Only the order of one field's states
 /// counts, and own fields have one writer.

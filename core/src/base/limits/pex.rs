@@ -31,5 +31,8 @@ pub const PEX_LINGER: Duration = Duration::from_secs(2 * 60);
 pub const MAX_PEX_SHUNNED: usize = 1024;
 /// Searches that want to hear of peers, all contents together: as many as downloads.
 pub const MAX_PEX_SEARCHES: usize = super::MAX_DOWNLOADS;
+/// Announcements of itself that a peer may send at once in a session: one, and a few for changes. They are renewed at half
+/// their time.
+pub const PEX_ANNOUNCEMENTS: u32 = 4;
 /// How long the announcement that a peer tells of itself in a session holds: far longer than a round of messages.
 pub const PEX_ANNOUNCEMENT_TTL: Duration = Duration::from_secs(2 * 3600);

@@ -3,7 +3,7 @@
 //!
 //! | path | fields |
 //! |------|--------|
-//! | `dig-peers/<hash>/<node>` | `ip`, `port`, `address`, `timestamp`, `ttl`, `ver`, `available`, `addrs` (JSON list): what older peers read; `announcement`: the [signed announcement](crate::wire::announcement) in base64 |
+//! | `dig-peers/<hash>/<node>` | `ip`, `port`, `address`, `timestamp`, `ttl`, `ver`, `available`: what older peers read; `announcement`: the [signed announcement](crate::wire::announcement) in base64 |
 //! | `dig-content-maps/<content id>` | `hash`, `timestamp`: what older peers read; and one field per peer that vouches, `<peer>` = `<hash>:<signed announcement in base64>` |
 //!
 //! Anybody can write anything anywhere. So only what is signed counts as said by a peer; the node of a peer bears its id,
@@ -57,16 +57,15 @@ pub fn mapping_key(id: &str, hash: &FileHash) -> FileHash {
     FileHash::from_bytes(digest.chain_update(id.as_bytes()).finalize().into())
 }
 
-/// The fields of an announcement: nine, which is what a stock relay answers in one message.
+/// The fields of an announcement: eight, since a stock relay answers with nine in one message and counts the node's name.
+/// What comes in several messages comes in any order.
 pub fn announcement(addresses: &[String], announced: &[u8], timestamp_ms: u64, ttl_ms: u64) -> Record {
     let first = addresses.iter().filter(|address| !address.contains("p2p-circuit")).find_map(|one| host_and_port(one));
-    let list = serde_json::Value::from(addresses.to_vec()).to_string();
     let mut fields: Vec<(&str, Value)> = vec![
         ("timestamp", (timestamp_ms as f64).into()),
         ("ttl", (ttl_ms as f64).into()),
         ("ver", "1.0".into()),
         ("available", (ttl_ms > 0).into()),
-        ("addrs", list.into()),
         ("announcement", BASE64.encode(announced).into()),
     ];
     if let Some((host, port)) = first {

@@ -2,7 +2,6 @@
 //! Not here: what is told and believed ([`machine`](super::machine)), and the frames' streams (`transfer`).
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -10,6 +9,7 @@ use tokio::sync::mpsc;
 
 use super::PexConfig;
 use super::machine::{Heard, Pex, SessionId, Verdict};
+use super::own_word::OwnWord;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::ids::{ContentKey, FileHash, PeerId};
 use crate::base::limits;
@@ -19,9 +19,6 @@ use crate::fabric::{Link, peer_of};
 use crate::net::clock::{Clock, sleep_until};
 use crate::wire::announcement::Announcement;
 use crate::wire::pex::{Entry, Exchange};
-
-/// Own announcements that are read in one session: one, and a few for changes.
-const ANNOUNCEMENTS: u32 = 4;
 
 /// Peer exchange of one node. Clones are the same.
 #[derive(Clone)]
@@ -54,8 +51,7 @@ pub struct Conversation {
     peer: PeerId,
     key: FileHash,
     alias: FileHash,
-    announcement: Mutex<Option<Bytes>>,
-    announcements: AtomicU32,
+    word: Mutex<OwnWord>,
 }
 
 impl PeerExchange {
@@ -76,19 +72,15 @@ impl PeerExchange {
         if !self.inner.enabled {
             return None;
         }
-        let id = self.machine().open(self.inner.clock.now(), hash, &link.peer, &link.address);
-        let announcement = self.inner.own.as_ref().filter(|own| !own.addresses().is_empty()).and_then(|own| {
-            let signed = own.announce(hash, own::now_ms(), limits::PEX_ANNOUNCEMENT_TTL);
-            signed.inspect_err(|error| tracing::debug!(%error, "no announcement for peer exchange")).ok()
-        });
+        let now = self.inner.clock.now();
+        let id = self.machine().open(now, hash, &link.peer, &link.address);
         Some(Conversation {
             exchange: self.clone(),
             id,
             peer: link.peer.clone(),
             key: hash,
             alias: key.lookup_key(),
-            announcement: Mutex::new(announcement.map(Bytes::from)),
-            announcements: AtomicU32::new(0),
+            word: Mutex::new(OwnWord::new(now, self.inner.own.is_some())),
         })
     }
 
@@ -144,19 +136,26 @@ impl Conversation {
 
     /// Something to send now, if there is something.
     pub fn due(&self) -> Option<Said> {
-        if let Some(own) = lock(&self.announcement).take() {
+        let now = self.exchange.inner.clock.now();
+        if lock(&self.word).say(now)
+            && let Some(own) = self.announcement()
+        {
             return Some(Said::Own(own));
         }
-        let now = self.exchange.inner.clock.now();
         self.exchange.machine().message(now, self.id).map(Said::Peers)
+    }
+
+    /// What we say of ourselves; nothing while nobody could reach us.
+    fn announcement(&self) -> Option<Bytes> {
+        let own = self.exchange.inner.own.as_ref().filter(|own| !own.addresses().is_empty())?;
+        let signed = own.announce(self.key, own::now_ms(), limits::PEX_ANNOUNCEMENT_TTL);
+        signed.inspect_err(|error| tracing::debug!(%error, "no announcement for peer exchange")).ok().map(Bytes::from)
     }
 
     /// Waits until there may be something to send. Cancel safe.
     pub async fn wait(&self) {
-        if lock(&self.announcement).is_some() {
-            return;
-        }
-        let at = self.exchange.machine().next_timeout(self.id);
+        let word = lock(&self.word).next();
+        let at = self.exchange.machine().next_timeout(self.id).into_iter().chain(word).min();
         sleep_until(self.exchange.inner.clock.deadline(at)).await;
     }
 
@@ -172,12 +171,14 @@ impl Conversation {
 
     /// Takes what the peer says of itself. What is not true is passed over.
     pub fn take_own(&self, bytes: Bytes) {
-        if self.announcements.fetch_add(1, Ordering::Relaxed) >= ANNOUNCEMENTS {
+        let now = self.exchange.inner.clock.now();
+        if !lock(&self.word).hear(now) {
             return;
         }
         match own::open(&bytes, &self.key, own::now_ms()) {
             Ok(announcement) if announcement.peer == self.peer => {
-                self.exchange.machine().announced(self.id, bytes, &announcement.addresses);
+                let holds = now + announcement.ttl.min(limits::PEX_ANNOUNCEMENT_TTL);
+                self.exchange.machine().announced(self.id, bytes, &announcement.addresses, holds);
             }
             Ok(_) => tracing::debug!(peer = %self.peer, "somebody else's announcement as its own"),
             Err(error) => tracing::debug!(peer = %self.peer, %error, "an announcement of a peer is not true"),

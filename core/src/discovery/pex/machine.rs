@@ -46,6 +46,8 @@ struct Member {
     flags: Flags,
     addresses: Vec<String>,
     signed: Option<bytes::Bytes>,
+    /// Until when its signature holds; nobody would believe it later.
+    holds: Time,
     /// Changes with the rest.
     version: u64,
     sessions: usize,
@@ -160,8 +162,8 @@ impl Pex {
         swarm.shrink();
     }
 
-    /// The peer of this session sent its own announcement, whose signature is right.
-    pub fn announced(&mut self, id: SessionId, bytes: bytes::Bytes, addresses: &[String]) {
+    /// The peer of this session sent its own announcement, whose signature is right and holds until then.
+    pub fn announced(&mut self, id: SessionId, bytes: bytes::Bytes, addresses: &[String], holds: Time) {
         let Some((swarm, peer)) = self.swarm_of(id) else { return };
         let version = swarm.version();
         // Only who takes part is told of.
@@ -170,6 +172,7 @@ impl Pex {
         member.flags.quic |= addresses.iter().any(|address| address.contains("/quic-v1"));
         member.flags.tcp |= addresses.iter().any(|address| !address.contains("/quic-v1"));
         member.signed = Some(bytes);
+        member.holds = holds;
     }
 
     /// A session ended.
@@ -197,6 +200,7 @@ impl Pex {
         let session = self.sessions.get_mut(&id).filter(|session| session.next_message <= now)?;
         let swarm = self.swarms.get_mut(&session.key)?;
         swarm.members.retain(|_, member| !member.is_over(now));
+        swarm.expire(now);
         session.next_message = now + limits::PEX_IDLE;
         if self.shunned.contains(&session.peer) {
             return None;
@@ -325,11 +329,19 @@ impl Swarm {
             flags: Flags::default(),
             addresses: Vec::new(),
             signed: None,
+            holds: now,
             version: 0,
             sessions: 0,
             left: now,
         };
         self.members.entry(peer.clone()).or_insert_with(new)
+    }
+
+    /// Forgets signatures that hold no longer.
+    fn expire(&mut self, now: Time) {
+        for member in self.members.values_mut().filter(|member| member.holds <= now) {
+            member.signed = None;
+        }
     }
 
     /// Keeps to the bound: first goes who left first, then whom we never reached, then the oldest.

@@ -1,13 +1,15 @@
 //! Peer exchange: peers that have to do with the same content tell each other whom else they know for it.
 //! Not here: the frames (`wire::pex`) and the sessions that carry them (`transfer`).
 //!
-//! [`machine`] is pure: what is told to whom and when, and what is believed of what is heard. With the feature `engine`
+//! [`machine`] is pure: what is told to whom and when, and what is believed of what is heard; so is [`own_word`], when each
+//! side says itself again. With the feature `engine`
 //! [`driver`] checks signatures, hands what was heard to searches, and is the [`Source`](super::source::Source).
 //!
 //! Only peers with which this node has a session itself are told of: those it has connected to, and those that connected
 //! to it and signed where they are reached. What was heard is never passed on before it was found to be true.
 
 pub mod machine;
+pub mod own_word;
 
 #[cfg(feature = "engine")]
 pub mod driver;

@@ -91,7 +91,8 @@ impl Machine {
     fn ask_beside(&mut self, now: Time, id: u64, host: &Contact, hops: u32) {
         let Some(lookup) = self.lookups.get_mut(&id) else { return };
         // As many again as are known at the start may come up on the way.
-        if lookup.beside >= 2 * limits::DHT_SHARD_HOSTS_ASKED || host.node == self.node {
+        let is_full = self.requests.len() >= limits::DHT_OUTBOUND;
+        if is_full || lookup.beside >= 2 * limits::DHT_SHARD_HOSTS_ASKED || host.node == self.node {
             return;
         }
         if let Some(ask) = lookup.query.ask_beside(now, host, hops) {

@@ -14,7 +14,7 @@ use crate::discovery::own;
 use crate::gun::{Cell, Entry, Record, Update};
 
 /// Fields that only this node may say; those others differ with every renewal.
-const GUARDED: [&str; 5] = ["ip", "port", "address", "available", "addrs"];
+const GUARDED: [&str; 4] = ["ip", "port", "address", "available"];
 
 impl Driver {
     pub(super) async fn guard(self: Arc<Self>, hash: FileHash, token: CancellationToken) {

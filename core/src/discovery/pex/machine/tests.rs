@@ -7,6 +7,9 @@ use crate::base::random::Jitter;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// After all that happens here.
+const LATE: Time = Time::from_micros(u64::MAX / 2);
+
 fn peer(name: &str) -> PeerId {
     PeerId::from_text(name)
 }
@@ -77,15 +80,15 @@ fn only_who_was_reached_or_signed_is_told_of_and_only_who_takes_part() {
     let inbound = pex.open(Time::ZERO, key(1), &peer("inbound"), &public(2));
     pex.joined(Time::ZERO, inbound, true, None);
     let asks = pex.open(Time::ZERO, key(1), &peer("asks"), &public(3));
-    pex.announced(asks, "asks".into(), &[public(3)]);
+    pex.announced(asks, "asks".into(), &[public(3)], LATE);
     assert_eq!(pex.message(now, a), None);
-    pex.announced(inbound, "signed".into(), &["/ip4/9.9.9.9/udp/1/quic-v1".to_owned()]);
+    pex.announced(inbound, "signed".into(), &["/ip4/9.9.9.9/udp/1/quic-v1".to_owned()], LATE);
     let message = pex.message(now + MINUTE, a).expect("news");
     assert_eq!(names(&message), ["signed"]);
     assert_eq!(message.added[0].0, Flags { seed: true, quic: true, ..Flags::default() });
     // The announcement is preferred to our own word, and travels with it.
     let b = dialled(&mut pex, now, "b", &public(4));
-    pex.announced(b, "b signed".into(), &[public(4)]);
+    pex.announced(b, "b signed".into(), &[public(4)], LATE);
     assert_eq!(names(&pex.message(now + 3 * MINUTE, a).expect("news")), ["b signed"]);
     // Another content is another matter.
     let other = pex.open(now, key(2), &peer("a"), &public(1));
@@ -103,7 +106,7 @@ fn messages_are_bounded_and_the_reachable_come_first() {
         } else {
             let id = pex.open(now, key(1), &peer(&number.to_string()), &public(number));
             pex.joined(now, id, false, None);
-            pex.announced(id, number.to_string().into(), &[public(number)]);
+            pex.announced(id, number.to_string().into(), &[public(number)], LATE);
         }
     }
     let first = pex.message(now + MINUTE, a).expect("news");
@@ -230,4 +233,20 @@ fn tables_and_messages_stay_bounded_under_a_flood() {
             assert!(shunned <= limits::MAX_PEX_SHUNNED && sessions == open.len(), "seed {seed}");
         }
     }
+}
+
+#[test]
+fn a_signature_is_told_of_only_while_it_holds() {
+    let mut pex = machine();
+    let a = dialled(&mut pex, Time::ZERO, "a", &public(1));
+    let b = dialled(&mut pex, Time::ZERO, "b", &public(2));
+    let until = Time::ZERO + limits::PEX_ANNOUNCEMENT_TTL;
+    pex.announced(b, "b signed".into(), &[public(2)], until);
+    let c = dialled(&mut pex, Time::ZERO, "c", &public(3));
+    let signed =
+        |message: &Exchange| message.added.iter().filter(|(_, entry)| matches!(entry, Entry::Signed(_))).count();
+    let early = pex.message(Time::ZERO + limits::PEX_FIRST, a).expect("b and c");
+    assert_eq!((early.added.len(), signed(&early)), (2, 1));
+    let late = pex.message(until, c).expect("a and b");
+    assert_eq!((late.added.len(), signed(&late)), (2, 0), "b where we reached it");
 }
