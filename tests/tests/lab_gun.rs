@@ -37,8 +37,9 @@ async fn node(place: &Place, relay: &str) -> NetworkManager {
     node
 }
 
-/// How a node behind one NAT reaches one behind another.
-fn meet(one: Nat, other: Nat) -> Traversal {
+/// How a node behind one NAT reaches one behind another, by these ways or any. After certain ways it has to come to a
+/// better link by itself.
+fn meet(one: Nat, other: Nat, methods: &'static [&str]) -> Traversal {
     let lab = Lab::builder().site("one", one).site("other", other).build();
     let end = CancellationToken::new();
     let (tell, told) = oneshot::channel();
@@ -70,13 +71,25 @@ fn meet(one: Nat, other: Nat) -> Traversal {
     let peer = told.blocking_recv().expect("it runs");
     let way = lab.host("one").run(move |place| async move {
         let node = node(&place, &url).await;
-        let options = ConnectOptions { timeout_ms: 25_000, ..ConnectOptions::default() };
+        let preferred_methods = methods.iter().map(ToString::to_string).collect();
+        let options = ConnectOptions { preferred_methods, timeout_ms: 25_000, ..ConnectOptions::default() };
         let (connection, way) = node.connect_to_peer(peer.as_str(), options).await.expect("reached");
         let data = Bytes::from(vec![7; 100_000]);
         let message = Message { kind: String::new(), text: false, data };
         connection.send(message.clone()).await.expect("sent");
         let answer = tokio::time::timeout(WAIT, connection.receive()).await.expect("in time").expect("open");
         assert!(answer == Some(message));
+        if !methods.is_empty() {
+            // Whoever comes next does not insist on that way.
+            let mut events = node.subscribe();
+            node.connect_to_peer(peer.as_str(), ConnectOptions::default()).await.expect("there is a link");
+            let better = async {
+                while node.connection_type(peer.as_str()).is_none_or(|kind| kind == way.connection_type) {
+                    events.next().await.expect("running");
+                }
+            };
+            tokio::time::timeout(WAIT, better).await.expect("a direct link takes over");
+        }
         connection.close().await;
         node.stop().await.expect("stopped");
         way
@@ -91,7 +104,7 @@ fn meet(one: Nat, other: Nat) -> Traversal {
 #[test]
 fn strict_nats_are_punched_with_letters_alone() {
     lab::run(|| {
-        let way = meet(Nat::port_restricted(), Nat::port_restricted());
+        let way = meet(Nat::port_restricted(), Nat::port_restricted(), &[]);
         assert!(!way.relayed, "{way:?}");
     });
 }
@@ -99,7 +112,15 @@ fn strict_nats_are_punched_with_letters_alone() {
 #[test]
 fn where_no_hole_can_be_punched_the_relay_carries_the_bytes() {
     lab::run(|| {
-        let way = meet(Nat::symmetric(), Nat::symmetric());
+        let way = meet(Nat::symmetric(), Nat::symmetric(), &[]);
         assert_eq!((way.method, way.connection_type, way.relayed), ("gun-relay", "gun-relay", true));
+    });
+}
+
+#[test]
+fn a_direct_link_takes_over_from_the_relay() {
+    lab::run(|| {
+        let way = meet(Nat::port_restricted(), Nat::port_restricted(), &["gun-relay"]);
+        assert_eq!((way.method, way.relayed), ("gun-relay", true));
     });
 }
