@@ -133,10 +133,19 @@ function isNamed(value) {
 /** The error of somebody who counted on Gun says what works instead. */
 function explained(error, options) {
   const gun = [options.gun, options.signaling, options.gunInstance, options.gunOptions?.gun, options.gunOptions?.instance];
+  // With a Gun relay the engine has tried signalling over it.
+  if ([options.gunPeers, options.gunOptions?.gunPeers, options.gunOptions, ...gun].some(namesRelay)) return error;
   const ways = [options.addresses, options.relays].some((list) => Array.isArray(list) && list.length > 0);
   if (!gun.some(isNamed) || ways || isNamed(options.address ?? options.host) || error.code === 'ERR_CANCELLED') return error;
   const advice = 'signalling over Gun is not part of this version: give addresses of the peer, or relays';
   return new DigNatError(error.code, `${error.message}; ${advice}`, error);
+}
+
+/** Whether a form of Gun names a relay: an address, several, or `{peers}`. */
+function namesRelay(form) {
+  if (typeof form === 'string') return form !== '';
+  if (Array.isArray(form)) return form.some(namesRelay);
+  return form instanceof URL || (isObject(form) && isNamed(form.peers));
 }
 
 function checked(options) {

@@ -187,6 +187,17 @@ test('without addresses Gun leads nowhere, and the error says so', { timeout: DE
   assert.match(plain.message, /what would help/);
 });
 
+test('a Gun relay is tried, and the error says what came of it', { timeout: DEADLINE }, async () => {
+  // Nobody listens there, so letters are not answered.
+  const gun = 'http://127.0.0.1:9/gun';
+  for (const forms of [{ gun }, { gun: { peers: [gun] } }, { gunPeers: [gun] }, { gunOptions: { peers: [gun] } }]) {
+    const running = api.connectWithNATTraversal({ remoteId: NOBODY, localEnabled: false, timeout: 20_000, ...forms });
+    const { message } = await rejects(running, 'ERR_PEER_UNREACHABLE');
+    assert.match(message, /the peer does not answer over Gun/);
+    assert.doesNotMatch(message, /not part of this version/);
+  }
+});
+
 test('wrong arguments are refused by name', { timeout: DEADLINE }, async () => {
   await rejects(api.connectToPeer('me'), 'ERR_INVALID_ARGUMENT');
   await rejects(api.connectToPeer('me', NOBODY, undefined, 'text'), 'ERR_INVALID_ARGUMENT');

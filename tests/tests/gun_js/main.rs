@@ -2,6 +2,7 @@
 //! Node and come from npm: `npm install --no-save` in `tests/gun-js` first. Everything is on the loopback interface. Not
 //! here: simulated networks, which the machines' own tests have.
 
+mod carrier;
 mod discovery;
 mod graph;
 mod stock;
