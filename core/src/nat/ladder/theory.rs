@@ -75,10 +75,8 @@ pub fn tcp_punch(ours: &NatProfile, theirs: &NatProfile) -> Verdict {
     if let Some(verdict) = behind_one_address(ours, theirs) {
         return verdict;
     }
-    let open = |profile: &NatProfile| {
-        profile.filtering == Some(Filtering::EndpointIndependent)
-            && profile.mapping == Some(Mapping::EndpointIndependent)
-    };
+    // Also with changing ports: the one that a server saw stays open.
+    let open = |profile: &NatProfile| profile.filtering == Some(Filtering::EndpointIndependent);
     if open(ours) || open(theirs) {
         return Verdict::Certain;
     }
@@ -226,6 +224,7 @@ mod tests {
         let [public, port, symmetric] = [0, 3, 4].map(profile);
         assert_eq!(tcp_punch(&port, &port), Verdict::Certain);
         assert_eq!(tcp_punch(&symmetric, &public), Verdict::Certain);
+        assert_eq!(tcp_punch(&profile(6), &symmetric), Verdict::Certain, "an open filter with changing ports");
         assert_eq!(tcp_punch(&symmetric, &port), Verdict::Never(Skip::Symmetric));
         assert_eq!(tcp_punch(&port, &NatProfile::default()), Verdict::Possible);
         assert_eq!(tcp_punch(&symmetric, &NatProfile::default()), Verdict::Possible);
