@@ -144,9 +144,12 @@ fn gets_through(from: &NatProfile, to: &NatProfile) -> Option<bool> {
 
 /// Whether the next ports of a hard NAT follow from earlier ones.
 fn predictable(profile: &NatProfile) -> Option<bool> {
-    profile
-        .allocation
-        .map(|allocation| matches!(allocation, PortAllocation::Sequential { .. } | PortAllocation::Preserving))
+    match profile.allocation? {
+        PortAllocation::Sequential { .. } | PortAllocation::Preserving => Some(true),
+        PortAllocation::Random => Some(false),
+        // A counter with flows of others in between looks like a block: the exchange shows which it is.
+        PortAllocation::Block { .. } => None,
+    }
 }
 
 fn one_sided(hard: &NatProfile, birthday: Technique) -> Technique {
