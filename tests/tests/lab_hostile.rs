@@ -273,7 +273,7 @@ impl Node {
             stun_servers: servers,
             profile: watch::channel(None).1,
             mappings: watch::channel(Vec::new()).1,
-            turn: None,
+            turn: Vec::new(),
             registry: ConnectionRegistry::in_memory(),
             ipv6: true,
         };

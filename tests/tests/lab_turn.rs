@@ -85,7 +85,7 @@ impl Node {
             stun_servers: servers,
             profile: watch::channel(profile).1,
             mappings: watch::channel(Vec::new()).1,
-            turn,
+            turn: turn.into_iter().collect(),
             registry: ConnectionRegistry::in_memory(),
             ipv6: false,
         };

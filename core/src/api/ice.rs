@@ -23,7 +23,6 @@ use crate::nat::ice::driver::{self, Carrier, IcePath, IcePort};
 use crate::nat::method::{Method, Transport};
 use crate::nat::policy::{Network, Policy};
 use crate::nat::stun::driver::lookup;
-use crate::nat::turn::driver::TurnConfig;
 use crate::net::interfaces::{local_addresses, source_towards};
 use crate::net::udp::UdpPort;
 
@@ -90,14 +89,14 @@ async fn prepare(options: &IceOptions) -> Result<(driver::IceOptions, Vec<PortRe
         Err(_) if options.stun_servers.is_empty() => Vec::new(),
         Err(error) => return Err(error),
     };
-    let turn = turn::of_ice(options)?.into_iter().next();
+    let turn = turn::of_ice(options)?;
     let readers = ports.iter().map(|port| PortReader::new(Arc::clone(&port.port))).collect();
     let options = driver::IceOptions {
         role: role(options),
         policy: policy(options),
         ports,
         stun_servers,
-        turn: turn.map(|(server, credentials)| TurnConfig::new(server, credentials)),
+        turn,
         timeout: Duration::from_millis(options.timeout_ms),
     };
     Ok((options, readers))

@@ -150,16 +150,19 @@ fn of_turn(options: &TurnOptions) -> Result<Vec<Server>> {
     list((turn_server, turn_username, turn_password), turn_servers, transport, *turn_port)
 }
 
-/// The server of a node, if it has one.
-pub(super) fn of_node(options: &NodeOptions) -> Result<Option<TurnConfig>> {
-    let first = list((&None, &None, &None), &options.turn_servers, None, None)?.into_iter().next();
-    Ok(first.map(|(server, credentials)| TurnConfig::new(server, credentials)))
+/// The servers of a node, in order.
+pub(super) fn of_node(options: &NodeOptions) -> Result<Vec<TurnConfig>> {
+    Ok(configs(list((&None, &None, &None), &options.turn_servers, None, None)?))
 }
 
 /// The servers of ICE options, in order.
-pub(super) fn of_ice(options: &IceOptions) -> Result<Vec<Server>> {
+pub(super) fn of_ice(options: &IceOptions) -> Result<Vec<TurnConfig>> {
     let IceOptions { turn_server, turn_username, turn_password, turn_servers, .. } = options;
-    list((turn_server, turn_username, turn_password), turn_servers, None, None)
+    Ok(configs(list((turn_server, turn_username, turn_password), turn_servers, None, None)?))
+}
+
+fn configs(servers: Vec<Server>) -> Vec<TurnConfig> {
+    servers.into_iter().map(|(server, credentials)| TurnConfig::new(server, credentials)).collect()
 }
 
 fn list(

@@ -53,6 +53,8 @@ pub const PUNCH_ROUND: Duration = Duration::from_millis(1500);
 pub const PUNCH_HEAD_START: Duration = Duration::from_millis(150);
 /// Rounds with one peer until the network changes.
 pub const PUNCH_ROUNDS: u8 = 5;
+/// Of them, those that predict the ports of both sides: two fit in the rung with its exchanges, the third ends with it.
+pub const PUNCH_DOUBLE_PREDICTIONS: usize = 3;
 /// Packets for one peer until the network changes.
 pub const PUNCH_PACKETS: u32 = 12_000;
 /// Time of all rounds with one peer until the network changes.
@@ -160,6 +162,8 @@ pub const STABLE_PATH: Duration = Duration::from_secs(30);
 pub const MAX_ICE_CANDIDATES: usize = 50;
 /// Candidate pairs of one ICE session (RFC 8445 section 6.1.2.5).
 pub const MAX_ICE_PAIRS: usize = 100;
+/// TURN servers at which one ICE session asks for an address: two ways to each of two servers.
+pub const MAX_ICE_RELAYS: usize = 4;
 /// Longest line of an ICE candidate: the fixed part, two IPv6 addresses and some extensions.
 pub const MAX_ICE_LINE_BYTES: usize = 512;
 /// Longest ICE user name fragment and password (RFC 8839 section 5.4).

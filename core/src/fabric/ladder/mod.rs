@@ -59,8 +59,8 @@ pub struct ConnectorConfig {
     pub profile: watch::Receiver<Option<NatProfile>>,
     /// The ports that our router holds open.
     pub mappings: watch::Receiver<Vec<OwnMapping>>,
-    /// A TURN server to fall back to.
-    pub turn: Option<TurnConfig>,
+    /// TURN servers to fall back to.
+    pub turn: Vec<TurnConfig>,
     /// What worked before.
     pub registry: ConnectionRegistry,
     /// Whether IPv6 may be used.

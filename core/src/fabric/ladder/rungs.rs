@@ -273,7 +273,7 @@ impl Shared {
             policy: self.policy(peer),
             ports: ports.into_iter().filter_map(|port| ice_port(port, self.config.ipv6)).collect(),
             stun_servers: self.stun_servers(peer).await,
-            turn: if with_relay { self.config.turn.clone() } else { None },
+            turn: if with_relay { self.config.turn.clone() } else { Vec::new() },
             timeout,
         };
         let mut path = connect(options, signal).await?;

@@ -123,7 +123,7 @@ impl Knowledge {
             circuit_limited: self.preferred.as_ref().is_some_and(|preferred| {
                 !preferred.iter().any(|preference| preference.methods.contains(&Method::Circuit))
             }),
-            turn: if shared.config.turn.is_some() { Relay::Known } else { Relay::Absent },
+            turn: if shared.config.turn.is_empty() { Relay::Absent } else { Relay::Known },
             gun: if !self.silent && shared.may_write_to(peer) { Relay::Known } else { Relay::Absent },
             memory: self.memory.clone(),
             preferred: self.preferred.clone(),

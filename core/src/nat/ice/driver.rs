@@ -1,4 +1,4 @@
-//! ICE with real sockets: gathers candidates on UDP ports that QUIC shares, from STUN servers and a TURN server, tells
+//! ICE with real sockets: gathers candidates on UDP ports that QUIC shares, from STUN and TURN servers, tells
 //! them over signalling as they come, and yields the pair that works. Not here: the choice of it (the agent), and what
 //! is spoken on it.
 
@@ -41,8 +41,8 @@ pub struct IceOptions {
     pub ports: Vec<IcePort>,
     /// Asked from every port of their family.
     pub stun_servers: Vec<SocketAddr>,
-    /// A relay, if there is one.
-    pub turn: Option<TurnConfig>,
+    /// TURN servers, of which the first [`limits::MAX_ICE_RELAYS`] are all asked at the same time.
+    pub turn: Vec<TurnConfig>,
     /// Everything until a pair is selected, ends after this.
     pub timeout: Duration,
 }
@@ -128,6 +128,8 @@ async fn find(options: IceOptions, signal: &mut dyn Signal) -> Result<IcePath> {
             return Err(error);
         }
         if let Some((local, to, local_kind, remote_kind)) = session.selected {
+            // The other relays are given back.
+            session.relays.retain(|(id, _)| *id == local);
             return Ok(IcePath { carrier: session.carrier(local)?, to, local_kind, remote_kind, session });
         }
         tokio::select! {
@@ -172,7 +174,7 @@ fn gather(options: &IceOptions, session: &Session) -> FuturesUnordered<BoxFuture
             }));
         }
     }
-    if let Some(config) = options.turn.clone() {
+    for config in options.turn.iter().take(limits::MAX_ICE_RELAYS).cloned() {
         gathering.push(Box::pin(async move {
             allocate(&config).await.map_or_else(
                 |error| {
@@ -193,9 +195,10 @@ struct Session {
     clock: Clock,
     ports: Vec<(LocalId, Arc<UdpPort>)>,
     routes: Vec<(LocalId, Route)>,
-    relay: Option<(LocalId, Arc<Relayed>)>,
-    permits: HashMap<IpAddr, Permit>,
-    permitting: FuturesUnordered<BoxFuture<'static, (IpAddr, bool)>>,
+    relays: Vec<(LocalId, Arc<Relayed>)>,
+    /// By relay and address.
+    permits: HashMap<(LocalId, IpAddr), Permit>,
+    permitting: FuturesUnordered<BoxFuture<'static, (LocalId, IpAddr, bool)>>,
     /// Transactions of ours, so that the ports' other users do not get the answers.
     issued: Arc<Mutex<VecDeque<[u8; 12]>>>,
     payload: VecDeque<Bytes>,
@@ -215,8 +218,8 @@ enum Permit {
 
 enum Happening {
     Datagram(LocalId, SocketAddr, Bytes),
-    Permitted(IpAddr, bool),
-    RelayEnded(Error),
+    Permitted(LocalId, IpAddr, bool),
+    RelayEnded(LocalId, Error),
     Timer,
 }
 
@@ -247,7 +250,7 @@ impl Session {
             clock,
             ports,
             routes,
-            relay: None,
+            relays: Vec::new(),
             permits: HashMap::new(),
             permitting: FuturesUnordered::new(),
             issued,
@@ -260,7 +263,7 @@ impl Session {
 
     /// Waits for anything to happen. Cancel safe.
     async fn next(&mut self) -> Happening {
-        let Self { agent, clock, routes, relay, permitting, .. } = self;
+        let Self { agent, clock, routes, relays, permitting, .. } = self;
         let received = select_all(routes.iter_mut().map(|(id, route)| {
             Box::pin(async move {
                 let datagram = route.receive().await;
@@ -268,18 +271,24 @@ impl Session {
             })
         }));
         let relayed = async {
-            match relay {
-                Some((id, relay)) => match relay.receive().await {
-                    Ok((from, bytes)) => Happening::Datagram(*id, from, bytes),
-                    Err(error) => Happening::RelayEnded(error),
-                },
-                None => std::future::pending().await,
+            if relays.is_empty() {
+                return std::future::pending().await;
             }
+            let (happening, ..) = select_all(relays.iter().map(|(id, relay)| {
+                Box::pin(async move {
+                    match relay.receive().await {
+                        Ok((from, bytes)) => Happening::Datagram(*id, from, bytes),
+                        Err(error) => Happening::RelayEnded(*id, error),
+                    }
+                })
+            }))
+            .await;
+            happening
         };
         tokio::select! {
             (happening, ..) = received => happening,
             happening = relayed => happening,
-            Some((ip, granted)) = permitting.next() => Happening::Permitted(ip, granted),
+            Some((id, ip, granted)) = permitting.next() => Happening::Permitted(id, ip, granted),
             () = clock.sleep_until(agent.next_timeout()) => Happening::Timer,
         }
     }
@@ -289,15 +298,15 @@ impl Session {
         match happening {
             Happening::Datagram(local, from, bytes) => {
                 let for_ice = self.agent.handle_datagram(now, local, from, &bytes);
-                let over_relay = self.relay.as_ref().is_some_and(|(id, _)| *id == local);
+                let over_relay = self.relay(local).is_some();
                 if !for_ice && over_relay && self.payload.len() < limits::UDP_ROUTE_QUEUE {
                     self.payload.push_back(bytes);
                 }
             }
-            Happening::Permitted(ip, granted) => {
+            Happening::Permitted(id, ip, granted) => {
                 let permit = if granted { Permit::Granted } else { Permit::Refused };
-                if let Some(Permit::Asked(waiting)) = self.permits.insert(ip, permit)
-                    && let (true, Some((_, relay))) = (granted, &self.relay)
+                if let Some(Permit::Asked(waiting)) = self.permits.insert((id, ip), permit)
+                    && let (true, Some(relay)) = (granted, self.relay(id))
                 {
                     let relay = Arc::clone(relay);
                     // What waited goes out now; that the address is let in is only said once more.
@@ -305,14 +314,13 @@ impl Session {
                         for (to, bytes) in waiting {
                             let _ = relay.send_to(to, bytes).await;
                         }
-                        (ip, true)
+                        (id, ip, true)
                     }));
                 }
             }
-            Happening::RelayEnded(error) => {
-                let in_use = self.selected.map(|(local, ..)| local) == self.relay.as_ref().map(|(id, _)| *id);
-                self.relay = None;
-                if in_use && self.selected.is_some() {
+            Happening::RelayEnded(id, error) => {
+                self.relays.retain(|(relay, _)| *relay != id);
+                if self.selected.is_some_and(|(local, ..)| local == id) {
                     self.ended = Some(error);
                 }
             }
@@ -353,11 +361,10 @@ impl Session {
             }
             // A pair without a route fails by its silence, as the agent expects.
             let _ = port.send(&bytes, to).await;
-        } else if let Some((id, relay)) = &self.relay
-            && *id == local
-        {
-            let bytes = Bytes::from(bytes);
-            match self.permits.get_mut(&to.ip()) {
+        } else if let Some(relay) = self.relay(local) {
+            let (relay, bytes) = (Arc::clone(relay), Bytes::from(bytes));
+            let ip = to.ip();
+            match self.permits.get_mut(&(local, ip)) {
                 Some(Permit::Granted) => {
                     let _ = relay.send_to(to, bytes).await;
                 }
@@ -366,12 +373,15 @@ impl Session {
                 }
                 Some(Permit::Asked(_) | Permit::Refused) => {}
                 None => {
-                    let (ip, relay) = (to.ip(), Arc::clone(relay));
-                    self.permits.insert(ip, Permit::Asked(vec![(to, bytes)]));
-                    self.permitting.push(Box::pin(async move { (ip, relay.permit(ip).await.is_ok()) }));
+                    self.permits.insert((local, ip), Permit::Asked(vec![(to, bytes)]));
+                    self.permitting.push(Box::pin(async move { (local, ip, relay.permit(ip).await.is_ok()) }));
                 }
             }
         }
+    }
+
+    fn relay(&self, local: LocalId) -> Option<&Arc<Relayed>> {
+        self.relays.iter().find(|(id, _)| *id == local).map(|(_, relay)| relay)
     }
 
     /// Takes up a gathered candidate; what to tell the peer.
@@ -383,7 +393,7 @@ impl Session {
                 let address = relayed.relayed_address();
                 let mapped = relayed.mapped_address().unwrap_or(address);
                 let (id, candidate) = self.agent.add_relayed(now, address, mapped, relayed.server_address())?;
-                self.relay = Some((id, Arc::new(*relayed)));
+                self.relays.push((id, Arc::new(*relayed)));
                 Some(candidate)
             }
             Gathered::Nothing => None,
@@ -418,10 +428,8 @@ impl Session {
         if let Some((_, port)) = self.ports.iter().find(|(id, _)| *id == local) {
             return Ok(Carrier::Port(Arc::clone(port)));
         }
-        match &self.relay {
-            Some((id, relay)) if *id == local => Ok(Carrier::Relay(Arc::clone(relay))),
-            _ => Err(Error::new(ErrorKind::ConnectionClosed, "ICE: the relay ended")),
-        }
+        let ended = || Error::new(ErrorKind::ConnectionClosed, "ICE: the relay ended");
+        self.relay(local).map(|relay| Carrier::Relay(Arc::clone(relay))).ok_or_else(ended)
     }
 }
 

@@ -75,10 +75,8 @@ pub fn tcp_punch(ours: &NatProfile, theirs: &NatProfile) -> Verdict {
     if let Some(verdict) = behind_one_address(ours, theirs) {
         return verdict;
     }
-    let open = |profile: &NatProfile| {
-        profile.filtering == Some(Filtering::EndpointIndependent)
-            && profile.mapping == Some(Mapping::EndpointIndependent)
-    };
+    // Also with changing ports: the one that a server saw stays open.
+    let open = |profile: &NatProfile| profile.filtering == Some(Filtering::EndpointIndependent);
     if open(ours) || open(theirs) {
         return Verdict::Certain;
     }
@@ -146,9 +144,12 @@ fn gets_through(from: &NatProfile, to: &NatProfile) -> Option<bool> {
 
 /// Whether the next ports of a hard NAT follow from earlier ones.
 fn predictable(profile: &NatProfile) -> Option<bool> {
-    profile
-        .allocation
-        .map(|allocation| matches!(allocation, PortAllocation::Sequential { .. } | PortAllocation::Preserving))
+    match profile.allocation? {
+        PortAllocation::Sequential { .. } | PortAllocation::Preserving => Some(true),
+        PortAllocation::Random => Some(false),
+        // A counter with flows of others in between looks like a block: the exchange shows which it is.
+        PortAllocation::Block { .. } => None,
+    }
 }
 
 fn one_sided(hard: &NatProfile, birthday: Technique) -> Technique {
@@ -226,6 +227,7 @@ mod tests {
         let [public, port, symmetric] = [0, 3, 4].map(profile);
         assert_eq!(tcp_punch(&port, &port), Verdict::Certain);
         assert_eq!(tcp_punch(&symmetric, &public), Verdict::Certain);
+        assert_eq!(tcp_punch(&profile(6), &symmetric), Verdict::Certain, "an open filter with changing ports");
         assert_eq!(tcp_punch(&symmetric, &port), Verdict::Never(Skip::Symmetric));
         assert_eq!(tcp_punch(&port, &NatProfile::default()), Verdict::Possible);
         assert_eq!(tcp_punch(&symmetric, &NatProfile::default()), Verdict::Possible);

@@ -76,7 +76,7 @@ impl History {
         self.rounds = self.rounds.saturating_sub(1);
         self.packets = self.packets.saturating_sub(packets);
         self.time = self.time.saturating_sub(time);
-        if !connected && !self.failed(method) && self.failed.len() < usize::from(limits::PUNCH_ROUNDS) {
+        if !connected && self.failed.len() < usize::from(limits::PUNCH_ROUNDS) {
             self.failed.push(method);
         }
     }
@@ -84,6 +84,18 @@ impl History {
     /// Whether the method failed with this peer.
     pub fn failed(&self, method: Method) -> bool {
         self.failed.contains(&method)
+    }
+
+    /// Whether the method failed as often as it makes sense to try it.
+    fn used_up(&self, method: Method) -> bool {
+        let failures = self.failed.iter().filter(|failed| **failed == method).count();
+        // Each round measures anew; with two sequences, a flow of somebody else at the wrong moment spoils one.
+        let most = if method.predicts(Side::Initiator) && method.predicts(Side::Responder) {
+            limits::PUNCH_DOUBLE_PREDICTIONS
+        } else {
+            1
+        };
+        failures >= most
     }
 
     /// Whether nothing may be spent any more.
@@ -165,7 +177,7 @@ fn next(methods: &[Method], otherwise: NoHope, history: &History, propose: Optio
     if history.is_spent() {
         return Err(NoHope::BudgetSpent);
     }
-    let open = || methods.iter().copied().filter(|method| !history.failed(*method));
+    let open = || methods.iter().copied().filter(|method| !history.used_up(*method));
     open().find(|method| Some(*method) == propose).or_else(|| open().next()).ok_or(NoHope::AllFailed)
 }
 
@@ -264,8 +276,9 @@ fn plain_may_work(one: &NatSummary, two: &NatSummary) -> bool {
     reaches(one, two) || reaches(two, one)
 }
 
+/// Also where each destination gets a port of its own: the one that a server saw stays open.
 fn admits_anybody(nat: &NatSummary) -> bool {
-    nat.filtering == Some(Filtering::EndpointIndependent) && matches!(port(nat), Port::Stable)
+    nat.filtering == Some(Filtering::EndpointIndependent)
 }
 
 #[cfg(test)]

@@ -131,6 +131,15 @@ pub fn forecast(series: &[Observation], known: Option<PortAllocation>, local_por
     }
 }
 
+/// How the NAT chooses ports, as far as a fresh series tells better than the full measurement: that one looks at many
+/// flows at once, and with flows of others in between a counter looks like a block of ports.
+pub fn allocation(series: &[Observation], known: Option<PortAllocation>) -> Option<PortAllocation> {
+    match judge(series) {
+        Pattern::Sequential { step, .. } => Some(PortAllocation::Sequential { step }),
+        _ => known,
+    }
+}
+
 /// In which order the two sides of a pair of *sequential* NATs probe each other's candidates, as indices.
 ///
 /// Probe `i` of a side leaves from that side's own candidate `i + e`, where `e` mappings were eaten before. With
@@ -293,6 +302,15 @@ mod tests {
         assert_eq!(ports[..2], [30_002, 30_004]);
         let block = Some(PortAllocation::Block { first: 4096, size: 512 });
         assert_eq!(forecast(&series(5, &[4100, 4500, 4300]), block, 5), Forecast::Block { first: 4096, size: 512 });
+    }
+
+    #[test]
+    fn a_fresh_sequence_counts_more_than_an_older_measurement() {
+        let block = Some(PortAllocation::Block { first: 30_016, size: 64 });
+        let sequence = Some(PortAllocation::Sequential { step: 1 });
+        assert_eq!(allocation(&series(5000, &[30_050, 30_051, 30_053]), block), sequence);
+        assert_eq!(allocation(&series(5000, &[30_050, 30_020, 30_041]), block), block);
+        assert_eq!(allocation(&[], sequence), sequence);
     }
 
     /// Whether two sequential NATs meet: `e` and `f` ports were eaten before the first and the second side's probes.

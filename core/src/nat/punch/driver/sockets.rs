@@ -81,6 +81,11 @@ impl Rounds for UdpRounds<'_> {
     }
 
     async fn prepare(&mut self, fresh: bool) -> Result<Half> {
+        // Where each destination gets a port of its own, a used socket shows servers the ports of long ago, from which
+        // the next one does not follow. Ports that a router holds open lead to the given sockets, though.
+        let hard = self.nat.mapping.is_some_and(|mapping| mapping != Mapping::EndpointIndependent);
+        let mapped = self.known.iter().any(|endpoint| endpoint.transport == Transport::Udp);
+        let fresh = fresh || (hard && !mapped);
         self.current = if fresh { again(&self.given)? } else { self.given.clone() };
         let mut half = Half { nat: self.nat, ..Half::default() };
         for local in &self.current {
@@ -97,7 +102,10 @@ impl Rounds for UdpRounds<'_> {
             if last.external.is_ipv4() && half.forecast == Forecast::None {
                 half.forecast = match half.nat.mapping {
                     Some(Mapping::EndpointIndependent) => Forecast::None,
-                    _ => prediction::forecast(&seen, half.nat.allocation, last.local_port),
+                    _ => {
+                        half.nat.allocation = prediction::allocation(&seen, half.nat.allocation);
+                        prediction::forecast(&seen, half.nat.allocation, last.local_port)
+                    }
                 };
             }
             half.endpoints.push(endpoint);

@@ -80,7 +80,10 @@ impl Rounds for TcpRounds<'_> {
             if last.external.is_ipv4() && half.forecast == Forecast::None {
                 half.forecast = match half.nat.mapping {
                     Some(Mapping::EndpointIndependent) => Forecast::None,
-                    _ => prediction::forecast(&seen, half.nat.allocation, last.local_port),
+                    _ => {
+                        half.nat.allocation = prediction::allocation(&seen, half.nat.allocation);
+                        prediction::forecast(&seen, half.nat.allocation, last.local_port)
+                    }
                 };
             }
             half.endpoints.push(Endpoint { transport: Transport::Tcp, address: last.external });
