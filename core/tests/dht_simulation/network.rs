@@ -401,7 +401,7 @@ impl Network {
                         sought.end = Some((now.since(Time::ZERO), summary));
                     }
                 }
-                Output::Lost => {}
+                Output::Nodes { .. } | Output::Lost => {}
             }
         }
         if self.members[member].active {
