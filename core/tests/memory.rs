@@ -157,7 +157,7 @@ fn measure(kind: NodeType) -> Row {
 #[test]
 fn memory_of_ten_thousand_peers_and_files() {
     // What is only made once in a process is no part of it.
-    drop(measure(NodeType::Light));
+    let _ = measure(NodeType::Light);
     let rows = [NodeType::Light, NodeType::Standard, NodeType::Super].map(measure);
     let mut text = String::from(
         "# What a node's memory of others costs\n\n\

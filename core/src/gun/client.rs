@@ -83,7 +83,7 @@ impl Read {
     /// has much to do takes its time between two of them as well.
     fn quiet_after(&mut self, now: Time, more: bool) -> Time {
         self.ended |= !more;
-        let least = if !self.ended { limits::GUN_READ_MORE } else { limits::GUN_READ_QUIET };
+        let least = if self.ended { limits::GUN_READ_QUIET } else { limits::GUN_READ_MORE };
         now + least.max(2 * now.since(self.asked)).min(limits::MAX_GUN_READ_QUIET)
     }
 }

@@ -253,16 +253,6 @@ async fn many(axe: bool, count: usize) {
     announcer.stop().await;
 }
 
-/// As many as a large directory has; it takes minutes.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs what npm installs in tests/gun-js, and minutes; run it by its name with DIG_NAT_MANY=1"]
-async fn ten_thousand_announcements_are_all_there() {
-    if std::env::var_os("DIG_NAT_MANY").is_some() {
-        many(false, 10_000).await;
-        many(true, 10_000).await;
-    }
-}
-
 /// What is known survives a restart, with no relay there.
 async fn restart_without_a_relay() {
     let mut relay = Relay::start(false).await;
