@@ -188,7 +188,7 @@ impl Transport for Optimistic {
                 Ok(connection) => return Ok(connection),
                 Err(error) => error,
             };
-            if !causes(&error).any(|cause| cause.is::<Unconfirmed>()) {
+            if !causes(&error).any(<dyn std::error::Error>::is::<Unconfirmed>) {
                 return Err(error);
             }
             habits.refuses(peer);

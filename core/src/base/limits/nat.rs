@@ -90,7 +90,7 @@ pub const BRIDGE_IDLE: Duration = Duration::from_secs(60);
 /// Head start of libp2p's own way to meet (DCUtR), which is cheaper where it works.
 pub const MEETING_GRACE: Duration = Duration::from_millis(700);
 /// Head start of the first address of a relay over the others of the same relay: three retransmissions of a far one.
-pub const RELAY_ADDRESS_HEAD_START: Duration = Duration::from_millis(1000);
+pub const RELAY_ADDRESS_HEAD_START: Duration = Duration::from_secs(1);
 /// Peers whose failed attempts are remembered, so that they are not repeated.
 pub const MEETING_HISTORIES: usize = 256;
 /// Remote endpoints of one TCP round.

@@ -108,23 +108,21 @@ impl Rung {
     }
 
     async fn through_a_relay(&self) -> Result<Link, Reason> {
-        match self.shared.relayed_link(&self.peer) {
-            Some(link) => Ok(link),
-            None => {
-                let (first, others) = one_of_each_relay(&self.circuits);
-                let failed = CancellationToken::new();
-                let first = async { self.dial(first).await.inspect_err(|_| failed.cancel()) };
-                let others = async {
-                    // Time enough for a relay that is there; a second circuit through it is of no use.
-                    let _ = tokio::time::timeout(limits::RELAY_ADDRESS_HEAD_START, failed.cancelled()).await;
-                    self.dial(others).await
-                };
-                match futures::future::select(Box::pin(first), Box::pin(others)).await {
-                    Either::Left((Ok(link), _)) | Either::Right((Ok(link), _)) => Ok(link),
-                    Either::Left((Err(_), rest)) => rest.await,
-                    Either::Right((Err(_), rest)) => rest.await,
-                }
-            }
+        if let Some(link) = self.shared.relayed_link(&self.peer) {
+            return Ok(link);
+        }
+        let (first, others) = one_of_each_relay(&self.circuits);
+        let failed = CancellationToken::new();
+        let first = async { self.dial(first).await.inspect_err(|_| failed.cancel()) };
+        let others = async {
+            // Time enough for a relay that is there; a second circuit through it is of no use.
+            let _ = tokio::time::timeout(limits::RELAY_ADDRESS_HEAD_START, failed.cancelled()).await;
+            self.dial(others).await
+        };
+        match futures::future::select(Box::pin(first), Box::pin(others)).await {
+            Either::Left((Ok(link), _)) | Either::Right((Ok(link), _)) => Ok(link),
+            Either::Left((Err(reason), rest)) => rest.await.map_err(|_| reason),
+            Either::Right((Err(_), rest)) => rest.await,
         }
     }
 
@@ -338,7 +336,7 @@ impl Shared {
 /// The first address through each relay, and the others.
 fn one_of_each_relay(circuits: &[Multiaddr]) -> (Vec<Multiaddr>, Vec<Multiaddr>) {
     let relay =
-        |circuit: &Multiaddr| circuit.iter().find(|part| matches!(part, Protocol::P2p(_))).map(|at| at.acquire());
+        |circuit: &Multiaddr| circuit.iter().find(|part| matches!(part, Protocol::P2p(_))).map(Protocol::acquire);
     let (mut first, mut others): (Vec<Multiaddr>, Vec<Multiaddr>) = (Vec::new(), Vec::new());
     for circuit in circuits {
         let new = !first.iter().any(|known| relay(known) == relay(circuit));

@@ -174,7 +174,8 @@ fn gather(options: &IceOptions, session: &Session) -> FuturesUnordered<BoxFuture
             }));
         }
     }
-    for config in options.turn.iter().take(limits::MAX_ICE_RELAYS).cloned() {
+    for config in options.turn.iter().take(limits::MAX_ICE_RELAYS) {
+        let config = config.clone();
         gathering.push(Box::pin(async move {
             allocate(&config).await.map_or_else(
                 |error| {

@@ -99,14 +99,10 @@ impl Rounds for UdpRounds<'_> {
             };
             let Some(last) = seen.last() else { continue };
             let endpoint = Endpoint { transport: Transport::Udp, address: last.external };
-            if last.external.is_ipv4() && half.forecast == Forecast::None {
-                half.forecast = match half.nat.mapping {
-                    Some(Mapping::EndpointIndependent) => Forecast::None,
-                    _ => {
-                        half.nat.allocation = prediction::allocation(&seen, half.nat.allocation);
-                        prediction::forecast(&seen, half.nat.allocation, last.local_port)
-                    }
-                };
+            let steady = half.nat.mapping == Some(Mapping::EndpointIndependent);
+            if last.external.is_ipv4() && half.forecast == Forecast::None && !steady {
+                half.nat.allocation = prediction::allocation(&seen, half.nat.allocation);
+                half.forecast = prediction::forecast(&seen, half.nat.allocation, last.local_port);
             }
             half.endpoints.push(endpoint);
         }

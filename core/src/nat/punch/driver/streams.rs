@@ -77,14 +77,10 @@ impl Rounds for TcpRounds<'_> {
         for port in &self.ports {
             let seen = self.observer.tcp(port).await;
             let Some(last) = seen.last() else { continue };
-            if last.external.is_ipv4() && half.forecast == Forecast::None {
-                half.forecast = match half.nat.mapping {
-                    Some(Mapping::EndpointIndependent) => Forecast::None,
-                    _ => {
-                        half.nat.allocation = prediction::allocation(&seen, half.nat.allocation);
-                        prediction::forecast(&seen, half.nat.allocation, last.local_port)
-                    }
-                };
+            let steady = half.nat.mapping == Some(Mapping::EndpointIndependent);
+            if last.external.is_ipv4() && half.forecast == Forecast::None && !steady {
+                half.nat.allocation = prediction::allocation(&seen, half.nat.allocation);
+                half.forecast = prediction::forecast(&seen, half.nat.allocation, last.local_port);
             }
             half.endpoints.push(Endpoint { transport: Transport::Tcp, address: last.external });
         }
