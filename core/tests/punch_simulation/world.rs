@@ -56,8 +56,13 @@ impl Outcome {
             }
             Err(_) => assert_eq!(self.paths[0], None, "{name}"),
         }
-        let distinct: std::collections::BTreeSet<_> = self.methods.iter().collect();
-        assert_eq!(distinct.len(), self.methods.len(), "{name}: a method was repeated: {:?}", self.methods);
+        for method in &self.methods {
+            let times = self.methods.iter().filter(|other| *other == method).count();
+            // Only what measures both sequences anew can end otherwise.
+            let both = method.predicts(Side::Initiator) && method.predicts(Side::Responder);
+            let most = if both { limits::PUNCH_DOUBLE_PREDICTIONS } else { 1 };
+            assert!(times <= most, "{name}: {method:?} was repeated: {:?}", self.methods);
+        }
         assert!(self.packets <= 2 * limits::PUNCH_PACKETS, "{name}: {} packets", self.packets);
         assert!(self.rounds <= u32::from(limits::PUNCH_ROUNDS), "{name}: {} rounds", self.rounds);
         assert!(self.took <= limits::PUNCH_TIME + Duration::from_secs(5), "{name}: {:?}", self.took);
