@@ -8,6 +8,7 @@ const { Connection } = require('./connection');
 const { hide } = require('./emitter');
 const { DigNatError, cancelled, quiet } = require('./errors');
 const { NetworkManager } = require('./manager');
+const { gunInstance } = require('./network-options');
 const { invalid, isObject, isPeerId, text, toJson, toWish } = require('./options');
 const { runTask } = require('./transfer');
 
@@ -130,14 +131,14 @@ function isNamed(value) {
   return value !== undefined && value !== null && value !== '';
 }
 
-/** The error of somebody who counted on Gun says what works instead. */
+/** The error of somebody who counted on Gun, but gave nothing that is Gun, says so. */
 function explained(error, options) {
   const gun = [options.gun, options.signaling, options.gunInstance, options.gunOptions?.gun, options.gunOptions?.instance];
-  // With a Gun relay the engine has tried signalling over it.
-  if ([options.gunPeers, options.gunOptions?.gunPeers, options.gunOptions, ...gun].some(namesRelay)) return error;
+  // With these the engine has tried it.
+  if (gunInstance(options) || [options.gunPeers, options.gunOptions?.gunPeers, options.gunOptions, ...gun].some(namesRelay)) return error;
   const ways = [options.addresses, options.relays].some((list) => Array.isArray(list) && list.length > 0);
   if (!gun.some(isNamed) || ways || isNamed(options.address ?? options.host) || error.code === 'ERR_CANCELLED') return error;
-  const advice = 'signalling over Gun is not part of this version: give addresses of the peer, or relays';
+  const advice = 'no Gun was given: that is a database with get, put and on, or the address of a relay';
   return new DigNatError(error.code, `${error.message}; ${advice}`, error);
 }
 

@@ -9,7 +9,7 @@ const path = require('node:path');
 const test = require('node:test');
 
 const { database, relay } = require('./gun');
-const { DEADLINE, content, hostWith, sha256, stopAfter, tempDir, within } = require('./support');
+const { DEADLINE, content, event, hostWith, sha256, stopAfter, tempDir, within } = require('./support');
 const api = require('..');
 
 const ONLY_GUN = { dhtEnabled: false, localEnabled: false, pexEnabled: false };
@@ -55,6 +55,20 @@ test('live databases and addresses of relays find each other', async (t) => {
   await downloads(t, client(t, { gunPeers: [url] }), live.hash, live.data);
   const seeker = client(t, { gunOptions: { instance: database(t, url) } });
   await downloads(t, seeker, plain.hash, plain.data);
+});
+
+test('a peer is reached by its id through a live database', async (t) => {
+  const { url } = await relay(t);
+  const to = stopAfter(t, api.createNetworkManager({ ...ONLY_GUN, gun: database(t, url) }));
+  to.on('connection', (connection) => connection.on('data', (data) => connection.send(data)));
+  await within(to.start(), 'the start');
+  const reaching = api.connectToPeer('me', to.peerId, database(t, url), { ...ONLY_GUN, timeout: DEADLINE });
+  const connection = await within(reaching, 'the connection');
+  t.after(() => connection.close());
+  assert.equal(connection.peerId, to.peerId);
+  const heard = event(connection, 'data');
+  connection.send('hello');
+  assert.equal(await heard, 'hello');
 });
 
 test('content ids are mapped through live databases', async (t) => {

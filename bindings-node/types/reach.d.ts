@@ -67,7 +67,7 @@ export interface NATTraversalOptions extends Omit<NetworkManagerOptions, 'option
   relays?: string[];
   /** Our port, unless `localTCPPort` is given. */
   localPort?: number;
-  /** Signalling over Gun is not part of this version: accepted, and without effect. */
+  /** Gun over which the two meet: a live database, the address of a relay, several, or `{peers}`. The same as `gun`. */
   signaling?: unknown;
   /** One TURN server, before those of `turnServers`. */
   turnServer?: string;
@@ -188,8 +188,9 @@ export interface Diagnosis extends NatProfile {
 // ------------------------------------------------------------------------------------------------------------ functions
 
 /**
- * Reaches a peer by whatever way works, with a network manager made for it. Rejects with every way that was tried. `gun` is
- * accepted, but signalling over Gun is not part of this version: addresses, relays or the local network lead to the peer.
+ * Reaches a peer by whatever way works, with a network manager made for it. Rejects with every way that was tried. Over `gun`
+ * (a live database, the address of a relay, several, or `{peers}`) the two tell each other where they are, if the peer uses
+ * Gun too; where nothing else works, it carries their bytes.
  */
 export declare function connectToPeer(
   localId: string | null | undefined,

@@ -74,7 +74,9 @@ async fn nodes_that_share_only_a_gun_relay_reach_each_other() {
     let (connection, way) =
         within(one.connect_to_peer(peer.as_str(), ConnectOptions::default())).await.expect("reached by letters");
     assert_eq!(way.peer, peer);
-    assert!(!way.relayed, "{way:?}");
+    // Once a server has shown them that all have one address, nobody's word may lead there, and the relay carries their
+    // bytes; before that they punch. Behind NATs of their own they punch: `lab_gun`.
+    assert!(!way.relayed || way.method == "gun-relay", "{way:?}");
     let message = Message { kind: String::new(), text: true, data: Bytes::from_static(b"by letter") };
     connection.send(message).await.expect("sent");
     let accepted = within(other.accept()).await.expect("it runs");

@@ -327,13 +327,17 @@ impl Client {
     /// Stores what somebody here wants, and tells them.
     fn keep(&mut self, now: Now, fields: &[Field], more: bool) {
         let horizon = now.wall_ms + limits::GUN_CLOCK_MARGIN.as_millis() as f64;
-        let mut changed = Vec::new();
+        let (mut changed, mut confirmed) = (Vec::new(), BTreeSet::new());
         for field in fields {
             if !self.interests.want(&field.soul, &field.key) {
                 continue;
             }
             let known = self.graph.cell(&field.soul, &field.key);
-            if ham::judge(horizon, &field.cell, known) != Verdict::Apply {
+            let verdict = ham::judge(horizon, &field.cell, known);
+            if verdict == Verdict::Same {
+                confirmed.extend(self.interests.concerned(&field.soul, &field.key));
+            }
+            if verdict != Verdict::Apply {
                 continue;
             }
             if self.graph.set(&field.soul, &field.key, field.cell.clone()).is_err() {
@@ -347,6 +351,15 @@ impl Client {
             changed.push(field);
         }
         self.tell(now, &changed, more);
+        // What a subscription has brought already does not change when a read asks for it.
+        for id in confirmed {
+            let Some(read) = self.reads.get_mut(&id).filter(|read| read.quiet.is_none()) else { continue };
+            let (record, _) = self.interests.record(id, &self.graph);
+            if let Some(record) = record.filter(|record| !record.is_empty()) {
+                read.fields = record.len();
+                read.quiet = Some(read.quiet_after(now.time, more));
+            }
+        }
     }
 
     /// Follows new links and tells subscribers what has changed.

@@ -204,6 +204,14 @@ fn records_reach_subscribers_and_readers() {
     let read = read.expect("room");
     world.run_until("a read", Duration::from_secs(2), |world| world.clients[0].reads.contains_key(&read));
     assert_eq!(world.clients[0].reads[&read].as_ref().expect("found").len(), 2);
+    // What a subscription has brought before does not change when it is read.
+    let now = world.at(1);
+    let known = world.clients[1].machine.read(now, path(&["peers", "hash", "me"]), Duration::from_secs(60));
+    let known = known.expect("room");
+    world.run_until("a read of what is known", Duration::from_secs(2), |world| {
+        world.clients[1].reads.contains_key(&known)
+    });
+    assert_eq!(world.clients[1].reads[&known].as_ref().expect("found").len(), 2);
     let nothing = world.clients[0].machine.read(now, path(&["peers", "other"]), Duration::from_secs(1)).expect("room");
     world.run(Duration::from_millis(1500));
     assert_eq!(world.clients[0].reads[&nothing], None);
