@@ -8,7 +8,7 @@ use dig_nat_core::base::ids::FileHash;
 use dig_nat_core::base::limits;
 use dig_nat_core::base::time::Time;
 use dig_nat_core::discovery::dht::contact::{Contact, is_within};
-use dig_nat_core::discovery::dht::key::{Node, provider_key};
+use dig_nat_core::discovery::dht::key::{Node, Placement, provider_key};
 use dig_nat_core::discovery::dht::machine::{Machine, Output, Setup};
 use dig_nat_core::discovery::dht::message::{Kind, Message, Peer};
 use dig_nat_core::discovery::dht::shard::Shards;
@@ -20,8 +20,10 @@ const MOST_OUTPUTS: usize = 5000;
 const RECORDS: usize = 50;
 
 fuzz_target!(|data: &[u8]| {
+    let placement = if data.len() % 2 == 0 { Placement::Hashed } else { Placement::Direct };
     let mut machine = Machine::new(Setup {
         node: node(0),
+        placement,
         epoch_ms: 1_800_000_000_000,
         capacity: RECORDS,
         shards: Shards::default(),
@@ -48,7 +50,7 @@ fuzz_target!(|data: &[u8]| {
             }
             6 => {
                 let provider = Peer::from(contact(bytes.next().unwrap_or(0)));
-                machine.provided(now, &node(argument), Scope::Internet, &provider_key(&key(argument)), &provider);
+                machine.provided(now, &node(argument), Scope::Internet, &placement.record_key(&key(argument)), &provider);
             }
             7 => requests.pop().into_iter().for_each(|request| machine.failed(now, request)),
             _ => {
