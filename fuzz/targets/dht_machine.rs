@@ -50,7 +50,13 @@ fuzz_target!(|data: &[u8]| {
             }
             6 => {
                 let provider = Peer::from(contact(bytes.next().unwrap_or(0)));
-                machine.provided(now, &node(argument), Scope::Internet, &placement.record_key(&key(argument)), &provider);
+                machine.provided(
+                    now,
+                    &node(argument),
+                    Scope::Internet,
+                    &placement.record_key(&key(argument)),
+                    &provider,
+                );
             }
             7 => requests.pop().into_iter().for_each(|request| machine.failed(now, request)),
             _ => {
@@ -72,7 +78,7 @@ fuzz_target!(|data: &[u8]| {
                     assert!(provider.addresses.iter().all(|address| is_within(address, Scope::Internet)));
                 }
                 Some(Output::Provide(provide)) => assert!(provide.keys.len() <= limits::DHT_BATCH),
-                Some(Output::Done { .. } | Output::Lost) => {}
+                Some(Output::Done { .. } | Output::Nodes { .. } | Output::Lost) => {}
             }
         }
         let [nodes, records, hosts, lookups, under_way, outputs] = machine.sizes();
