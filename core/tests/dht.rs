@@ -11,9 +11,10 @@ use dig_nat_core::discovery::candidate::Candidate;
 use dig_nat_core::discovery::dht::key::{Node, Placement};
 use dig_nat_core::discovery::dht::message::{Kind, Message, Peer};
 use dig_nat_core::discovery::dht::{Dht, DhtConfig, DhtStatus, Network};
-use dig_nat_core::discovery::own::{self, Own};
+use dig_nat_core::discovery::own::Own;
 use dig_nat_core::discovery::source::Source;
 use dig_nat_core::fabric::{Fabric, FabricConfig, address_to_bytes};
+use dig_nat_core::net::clock::unix_ms;
 use futures::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, watch};
 
@@ -168,8 +169,8 @@ async fn forged_records_convince_nobody() {
     let node = |party: &Party| Node::from_peer(&party.peer()).expect("an id");
     let elsewhere = address_to_bytes("/ip4/127.0.0.1/tcp/1").expect("an address");
     let contact = |node: Node| dig_nat_core::discovery::dht::contact::Contact::new(node, [elsewhere.clone()]);
-    let mine = liar.own.announce(lookup, own::now_ms(), Duration::from_secs(3600)).expect("signed");
-    let mut broken = announcer.own.announce(lookup, own::now_ms() + 5000, Duration::from_secs(3600)).expect("signed");
+    let mine = liar.own.announce(lookup, unix_ms(), Duration::from_secs(3600)).expect("signed");
+    let mut broken = announcer.own.announce(lookup, unix_ms() + 5000, Duration::from_secs(3600)).expect("signed");
     *broken.last_mut().expect("bytes") ^= 1;
     let forgeries = [
         // Somebody else without a signature, with one's own signature, with a broken one, for another key.

@@ -177,6 +177,8 @@ impl Starter<'_> {
     /// Peers that no relay leads to are asked through the same graph.
     fn talk_over(&self, backend: Arc<dyn GunBackend>) {
         let near = self.options.gun_peers.iter().map(|url| near(url)).min().unwrap_or_default();
+        // A relay of our own may serve everybody, whatever we call it.
+        let near = if self.options.local_only { near } else { Scope::Internet };
         if let Err(error) = self.reachability.connector().talk_over(backend, near) {
             tracing::warn!(error = %error.full_message(), "no signalling over Gun");
         }

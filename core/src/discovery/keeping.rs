@@ -9,12 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use super::candidate::Candidate;
 use super::manager::Shared;
-use super::own::now_ms;
+
 use super::table::Known;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::ids::{FileHash, PeerId};
 use crate::base::limits;
 use crate::base::time::Time;
+use crate::net::clock::unix_ms;
 use crate::store::state_file::{self, Loaded};
 
 const VERSION: u32 = 1;
@@ -44,7 +45,7 @@ pub(super) fn read(shared: &Shared, path: &Path) -> Result<()> {
         Loaded::Nothing => return Ok(()),
         Loaded::SetAside(warning) => return Err(Error::new(ErrorKind::Io, warning)),
     };
-    let (now, now_ms) = (shared.now(), now_ms());
+    let (now, now_ms) = (shared.now(), unix_ms());
     let mut state = shared.lock();
     for entry in entries {
         let age = Duration::from_millis(now_ms.saturating_sub(entry.last_seen));
@@ -60,7 +61,7 @@ pub(super) fn read(shared: &Shared, path: &Path) -> Result<()> {
 /// Writes the file. Blocks on the disk.
 pub(super) fn write(shared: &Shared) -> Result<()> {
     let Some(path) = &shared.config.file else { return Ok(()) };
-    let (known, now, now_ms) = (shared.lock().table.export(), shared.now(), now_ms());
+    let (known, now, now_ms) = (shared.lock().table.export(), shared.now(), unix_ms());
     let entries: Vec<Entry> = known.into_iter().map(|known| Entry::of(known, now, now_ms)).collect();
     state_file::write(path, VERSION, &entries)
 }

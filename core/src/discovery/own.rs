@@ -1,7 +1,7 @@
 //! This node as others shall find it: who it is, where it is reached at the moment, and its signed announcements. Not
 //! here: finding out where it is reached (`api`), and carrying announcements (the sources).
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -68,11 +68,6 @@ pub fn open(bytes: &[u8], key: &FileHash, now_ms: u64) -> Result<Announcement> {
         return Err(bad("not signed by its peer"));
     }
     Ok(announcement)
-}
-
-/// Milliseconds since 1970 by this machine's clock.
-pub fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

@@ -99,6 +99,8 @@ pub struct Habits {
 impl Habits {
     /// TLS came about with this peer.
     pub fn knows_tls(&self, peer: PeerId) {
+        // A handshake also fails when the network does.
+        list(&self.refused).retain(|known| *known != peer);
         note(&self.proven, peer);
     }
 
@@ -218,6 +220,9 @@ mod tests {
         assert_eq!(list(&habits.proven).len(), 1);
         habits.refuses(peer);
         assert!(!list(&habits.proven).contains(&peer) && list(&habits.refused).contains(&peer));
+        habits.knows_tls(peer);
+        assert!(list(&habits.proven).contains(&peer) && !list(&habits.refused).contains(&peer));
+        habits.refuses(peer);
         for _ in 0..2 * limits::MAX_HANDSHAKE_HABITS {
             habits.refuses(PeerId::random());
         }

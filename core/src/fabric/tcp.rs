@@ -27,6 +27,31 @@ use super::tls::{self, Tls};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::limits;
 
+/// A transport of streams that are not secured yet.
+pub trait Streams:
+    Transport<
+        Output: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        Error: Send + Sync + 'static,
+        Dial: Send + 'static,
+        ListenerUpgrade: Send + 'static,
+    > + Send
+    + Unpin
+    + 'static
+{
+}
+
+impl<T> Streams for T where
+    T: Transport<
+            Output: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+            Error: Send + Sync + 'static,
+            Dial: Send + 'static,
+            ListenerUpgrade: Send + 'static,
+        > + Send
+        + Unpin
+        + 'static
+{
+}
+
 /// TCP without Nagle's delay, secured, multiplexed, all within [`limits::DIAL_TIMEOUT`].
 pub fn transport(
     key: &Keypair,
@@ -56,26 +81,17 @@ pub fn circuits(
 }
 
 /// Streams that are connected already, secured end to end like TCP. They can be taken once, so nothing is tried first.
-pub fn connected<T>(streams: T, key: &Keypair, tls: Tls, habits: Arc<Habits>) -> Result<Boxed<(PeerId, StreamMuxerBox)>>
-where
-    T: Transport + Send + Unpin + 'static,
-    T::Output: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    T::Error: Send + Sync + 'static,
-    T::Dial: Send + 'static,
-    T::ListenerUpgrade: Send + 'static,
-{
+pub fn connected<T: Streams>(
+    streams: T,
+    key: &Keypair,
+    tls: Tls,
+    habits: Arc<Habits>,
+) -> Result<Boxed<(PeerId, StreamMuxerBox)>> {
     Ok(stack(streams, Security::new(key, tls, habits)?))
 }
 
 /// Both ways to secure what a transport connects: TLS at once to whom it trusts, or what the peer chooses.
-fn secured<T>(transport: T, security: Security, trust: Trust) -> Boxed<(PeerId, StreamMuxerBox)>
-where
-    T: Transport + Send + Unpin + 'static,
-    T::Output: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    T::Error: Send + Sync + 'static,
-    T::Dial: Send + 'static,
-    T::ListenerUpgrade: Send + 'static,
-{
+fn secured<T: Streams>(transport: T, security: Security, trust: Trust) -> Boxed<(PeerId, StreamMuxerBox)> {
     let shared = Shared::new(transport);
     // A single proposal is the one that does not wait for its answer.
     let quick = stack(shared.clone(), Security { proposed: &[TLS], ..security.clone() });
@@ -84,14 +100,7 @@ where
 }
 
 /// The handshake and the multiplexer over what a transport connects.
-fn stack<T>(transport: T, security: Security) -> Boxed<(PeerId, StreamMuxerBox)>
-where
-    T: Transport + Send + Unpin + 'static,
-    T::Output: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    T::Error: Send + Sync + 'static,
-    T::Dial: Send + 'static,
-    T::ListenerUpgrade: Send + 'static,
-{
+fn stack<T: Streams>(transport: T, security: Security) -> Boxed<(PeerId, StreamMuxerBox)> {
     transport
         .upgrade(Version::V1Lazy)
         .authenticate(security)

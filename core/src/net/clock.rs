@@ -1,7 +1,7 @@
-//! The clock that machines are told: microseconds since their driver's start. Not here: the machines' own view of time
-//! (`base::time`).
+//! The clocks that machines are told: microseconds since their driver's start, and the wall clock. Not here: the machines'
+//! own view of time (`base::time`).
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::base::time::Time;
 
@@ -31,6 +31,11 @@ impl Clock {
     pub async fn sleep_until(self, time: Option<Time>) {
         sleep_until(self.deadline(time)).await;
     }
+}
+
+/// Milliseconds since 1970 by this machine's clock, which may be wrong and may jump.
+pub fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Waits for the moment, or forever.

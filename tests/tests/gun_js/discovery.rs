@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use dig_nat_core::base::ids::{ContentKey, FileHash, PeerId};
 use dig_nat_core::discovery::gun::{GunConfig, GunDiscovery};
-use dig_nat_core::discovery::own::{Own, now_ms};
+use dig_nat_core::discovery::own::Own;
 use dig_nat_core::discovery::source::{Candidate, Source};
 use dig_nat_core::fabric::{Identity, Signer};
 use dig_nat_core::gun::{Entry, GunBackend, GunClient, GunClientConfig};
+use dig_nat_core::net::clock::unix_ms;
 use futures::StreamExt;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
@@ -111,11 +112,11 @@ async fn found_both_ways(axe: bool) {
     let name = one.peer.as_str();
     let all = |data: &Value| data["ip"] == "192.0.2.1" && data["port"] == 9000 && data["available"] == true;
     js.child("peers", name, all).await;
-    js.write(&["dig-peers", &text, "old-host"], legacy("198.51.100.7", now_ms())).await;
+    js.write(&["dig-peers", &text, "old-host"], legacy("198.51.100.7", unix_ms())).await;
     let old = found(&mut early, "an older peer", |candidate| candidate.addresses == ["198.51.100.7:8080"]).await;
     assert!(old.id.is_none() && old.confidence < 0.5);
-    js.write(&["dig-peers", &text, "late-host"], legacy("198.51.100.8", now_ms() + 16 * 60_000)).await;
-    js.write(&["dig-peers", &text, "gone-host"], legacy("198.51.100.9", now_ms() - 2 * 3_600_000)).await;
+    js.write(&["dig-peers", &text, "late-host"], legacy("198.51.100.8", unix_ms() + 16 * 60_000)).await;
+    js.write(&["dig-peers", &text, "gone-host"], legacy("198.51.100.9", unix_ms() - 2 * 3_600_000)).await;
 
     one.addresses.send_replace(vec![address(3)]);
     found(&mut early, "another address", is(&one.peer, 3)).await;
@@ -163,7 +164,7 @@ async fn forgeries(axe: bool) {
     forger.child("peers", name, ip("192.0.2.1")).await;
     // Another's true announcement in its place, and a name of our kind that nobody has signed for.
     let name_of_nobody = Signer::load(&Identity::Generated).expect("a key").peer();
-    forger.write(&["dig-peers", &text, name_of_nobody.as_str()], legacy("203.0.113.67", now_ms())).await;
+    forger.write(&["dig-peers", &text, name_of_nobody.as_str()], legacy("203.0.113.67", unix_ms())).await;
     honest.confirmed().await;
 
     let late = node(&[relay.url()], 3).await;
@@ -292,9 +293,9 @@ async fn content_ids(axe: bool) {
     let late = node(&[relay.url()], 3).await;
     assert_eq!(late.discovery.find_hash(at[1], WAIT).await.expect("running"), Some(ours), "what is vouched for");
 
-    js.write(&["dig-content-maps", "their video"], json!({ "hash": theirs.to_string(), "timestamp": now_ms() })).await;
+    js.write(&["dig-content-maps", "their video"], json!({ "hash": theirs.to_string(), "timestamp": unix_ms() })).await;
     assert_eq!(one.discovery.find_hash("their video", WAIT).await.expect("running"), Some(theirs));
-    js.write(&["dig-peers", &theirs.to_string(), "old-host"], legacy("198.51.100.7", now_ms())).await;
+    js.write(&["dig-peers", &theirs.to_string(), "old-host"], legacy("198.51.100.7", unix_ms())).await;
     let id: ContentKey = "their video".parse().expect("an id");
     found(&mut late.discovery.search(id), "a peer by content id", |one| one.addresses == ["198.51.100.7:8080"]).await;
     assert_eq!(one.discovery.find_hash("nobody's", Duration::from_millis(500)).await.expect("running"), None);

@@ -28,10 +28,10 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::ids::ContentKey;
 use crate::base::limits;
 use crate::base::time::Time;
-use crate::discovery::own::{self, Own};
+use crate::discovery::own::Own;
 use crate::discovery::source::{Candidate, Source, SourceKind};
 use crate::fabric::{Fabric, FabricEvent, FabricEvents, Incoming};
-use crate::net::clock::{Clock, sleep_until};
+use crate::net::clock::{Clock, sleep_until, unix_ms};
 use crate::store::state_file;
 
 /// Shortest sleep of the loop.
@@ -107,7 +107,7 @@ impl Dht {
         let mut machine = Machine::new(Setup {
             node: node.clone(),
             placement: config.network.placement(),
-            epoch_ms: own::now_ms(),
+            epoch_ms: unix_ms(),
             capacity: config.records,
             shards: Shards::new(config.shards),
             paths: limits::DHT_PATHS,

@@ -24,8 +24,9 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::ids::FileHash;
 use crate::base::limits;
 use crate::discovery::candidate::Candidate;
-use crate::discovery::own::{self, Own};
+use crate::discovery::own::Own;
 use crate::gun::{Cell, Entry, GunBackend, Record, Value};
+use crate::net::clock::unix_ms;
 use crate::store::{atomic, state_file};
 
 const FILE: &str = "gun-discovery.json";
@@ -107,7 +108,7 @@ impl Driver {
     }
 
     fn now_ms(&self) -> u64 {
-        own::now_ms().saturating_add_signed(self.config.clock_offset_ms)
+        unix_ms().saturating_add_signed(self.config.clock_offset_ms)
     }
 
     pub(super) fn known(&self, hash: &FileHash) -> Vec<Candidate> {

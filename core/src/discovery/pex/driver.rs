@@ -16,7 +16,7 @@ use crate::base::limits;
 use crate::discovery::own::{self, Own};
 use crate::discovery::source::{Candidate, SourceKind};
 use crate::fabric::{Link, peer_of};
-use crate::net::clock::{Clock, sleep_until};
+use crate::net::clock::{Clock, sleep_until, unix_ms};
 use crate::wire::announcement::Announcement;
 use crate::wire::pex::{Entry, Exchange};
 
@@ -148,7 +148,7 @@ impl Conversation {
     /// What we say of ourselves; nothing while nobody could reach us.
     fn announcement(&self) -> Option<Bytes> {
         let own = self.exchange.inner.own.as_ref().filter(|own| !own.addresses().is_empty())?;
-        let signed = own.announce(self.key, own::now_ms(), limits::PEX_ANNOUNCEMENT_TTL);
+        let signed = own.announce(self.key, unix_ms(), limits::PEX_ANNOUNCEMENT_TTL);
         signed.inspect_err(|error| tracing::debug!(%error, "no announcement for peer exchange")).ok().map(Bytes::from)
     }
 
@@ -175,7 +175,7 @@ impl Conversation {
         if !lock(&self.word).hear(now) {
             return;
         }
-        match own::open(&bytes, &self.key, own::now_ms()) {
+        match own::open(&bytes, &self.key, unix_ms()) {
             Ok(announcement) if announcement.peer == self.peer => {
                 let holds = now + announcement.ttl.min(limits::PEX_ANNOUNCEMENT_TTL);
                 self.exchange.machine().announced(self.id, bytes, &announcement.addresses, holds);
@@ -218,7 +218,7 @@ impl Conversation {
     fn read(&self, entry: Entry) -> Option<(PeerId, Vec<String>, bool)> {
         let (peer, addresses, signed) = match entry {
             Entry::Signed(bytes) => {
-                let Announcement { peer, addresses, .. } = own::open(&bytes, &self.key, own::now_ms()).ok()?;
+                let Announcement { peer, addresses, .. } = own::open(&bytes, &self.key, unix_ms()).ok()?;
                 (peer, addresses, true)
             }
             Entry::Plain { peer, addresses } => (peer, addresses, false),

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -22,6 +22,7 @@ use crate::gun::{Cell, Entry, GunBackend, Record, Value};
 use crate::nat::carrier::letter::Says;
 use crate::nat::carrier::{Arrival, Content, Letter, Mailbox, Number, Refusal, SessionId, Standing, inbox, slot};
 use crate::nat::signal::Signal;
+use crate::net::clock::unix_ms;
 
 /// The letters of one node. Clones are the same post office; it ends with the token given at the start.
 #[derive(Clone)]
@@ -110,13 +111,13 @@ impl Post {
             return Err(Error::new(ErrorKind::InvalidState, "the letters over Gun have ended"));
         }
         let many = |_: Refusal| Error::new(ErrorKind::LimitReached, format!("too many sessions over Gun with {peer}"));
-        state.mailbox.open(now_ms(), peer, session).map_err(many)?;
-        let lane = state.lane(peer).ok_or_else(|| many(Refusal::Full));
-        if lane.is_err() {
+        state.mailbox.open(unix_ms(), peer, session).map_err(many)?;
+        let Some(lane) = state.lane(peer) else {
             state.mailbox.close(peer, session);
-        }
+            return Err(many(Refusal::Full));
+        };
         let desk = state.desk(peer, session);
-        Ok(LetterSignal::new(&self.shared, peer, session, lane?, desk))
+        Ok(LetterSignal::new(&self.shared, peer, session, lane, desk))
     }
 
     /// Sessions in memory, those in use, and bytes that wait for earlier letters; for tests of the bounds.
@@ -178,7 +179,7 @@ impl Shared {
     /// Takes what lies in the inbox, if it is a letter. Whether its signature was looked at, which is what costs.
     fn read(self: &Arc<Self>, text: &str, arrivals: &mpsc::Sender<(PeerId, LetterSignal)>) -> bool {
         let Some(letter) = Letter::decode(text) else { return false };
-        let standing = self.lock().mailbox.judge(now_ms(), &letter);
+        let standing = self.lock().mailbox.judge(unix_ms(), &letter);
         if standing.is_err() || letter.from == self.own {
             return false;
         }
@@ -205,7 +206,7 @@ impl Shared {
         if state.ended {
             return None;
         }
-        let taken = state.mailbox.take(now_ms(), letter, content);
+        let taken = state.mailbox.take(unix_ms(), letter, content);
         let Ok(arrived) = taken else {
             tracing::debug!(from = %peer, ?taken, new, "no room for a letter over Gun");
             return None;
@@ -240,7 +241,7 @@ impl Shared {
     /// A letter ready for the inbox of the peer.
     fn write(&self, to: &PeerId, session: SessionId, number: u32, content: &Content) -> Result<String> {
         let (body, signature) = (Vec::new(), Vec::new());
-        let mut letter = Letter { from: self.own.clone(), session, number, sent_ms: now_ms(), body, signature };
+        let mut letter = Letter { from: self.own.clone(), session, number, sent_ms: unix_ms(), body, signature };
         letter.body = seal::seal(to, rand::random(), &letter.envelope(to), &content.encode())?;
         letter.signature = self.signer.sign(&letter.signed(to))?;
         Ok(letter.encode())
@@ -361,12 +362,6 @@ impl Drop for LetterSignal {
             shared.lock().free_lane(&peer, lane);
         });
     }
-}
-
-/// The wall clock in milliseconds since 1970.
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn closed() -> Error {

@@ -440,9 +440,6 @@ impl Climb {
         if link.relayed && !link.is_gun() {
             // Who was silent by letter may well answer here.
             self.asked &= !std::mem::take(&mut self.knowledge.silent);
-            if !self.asked {
-                self.relayed_since = Instant::now();
-            }
             self.talk();
         }
     }
@@ -450,6 +447,7 @@ impl Climb {
     /// Tells the peer where we are and asks where it is, once in each network.
     fn talk(&mut self) {
         if !std::mem::replace(&mut self.asked, true) {
+            self.relayed_since = Instant::now();
             self.shared.histories.forget(&self.peer);
             let (shared, peer) = (Arc::clone(&self.shared), self.peer.clone());
             self.asking.spawn(async move { describe(&shared, &peer).await });

@@ -1,6 +1,6 @@
 //! What a ladder knows when it chooses, put together from the wish, the fabric's links and our side. Not here: choosing.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
@@ -12,9 +12,12 @@ use crate::base::limits;
 use crate::fabric::address;
 use crate::nat::ladder::{Candidate, Relay, Signalling, Situation, Source, Target};
 use crate::nat::method::{Method, Preference, Transport};
-use crate::nat::policy::{Policy, Scope};
+use crate::nat::policy::{Network, Policy, Scope};
 use crate::nat::profile::NatProfile;
 use crate::net::interfaces::source_towards;
+
+/// What leads to this machine.
+const LOOPBACK: [(IpAddr, u8); 2] = [(IpAddr::V4(Ipv4Addr::LOCALHOST), 8), (IpAddr::V6(Ipv6Addr::LOCALHOST), 128)];
 
 /// What is known about one peer.
 #[derive(Debug, Default)]
@@ -137,13 +140,25 @@ impl Shared {
     /// How near the peer may be, by the relays that lead to it, or else those through which it writes.
     pub fn scope(&self, peer: &PeerId) -> Scope {
         let links = self.fabric.links();
-        let by_links = address::scope_of(links.iter().filter(|link| link.peer == *peer).map(|link| &*link.address));
-        self.graph.get().map_or(by_links, |graph| by_links.max(graph.scope))
+        let led = links.iter().filter(|link| link.peer == *peer && !link.is_gun()).map(|link| &*link.address);
+        self.scope_by_letter(peer).unwrap_or_else(|| address::scope_of(led))
+    }
+
+    /// How near a peer must be to which nothing but letters leads.
+    fn scope_by_letter(&self, peer: &PeerId) -> Option<Scope> {
+        let is_led = self.fabric.links().iter().any(|link| link.peer == *peer && !link.is_gun());
+        self.graph.get().map(|graph| graph.scope).filter(|_| !is_led)
     }
 
     /// Which of a peer's claims may be tried.
     pub fn policy(&self, peer: &PeerId) -> Policy {
-        Policy { same_lan: self.scope(peer) >= Scope::Site, excluded: self.excluded(), ..Policy::default() }
+        let same_lan = self.scope(peer) >= Scope::Site;
+        if self.scope_by_letter(peer) == Some(Scope::Machine) {
+            // Only who is on this machine can write these letters, and has our addresses.
+            let permitted = LOOPBACK.map(|(ip, prefix)| Network::new(ip, prefix)).to_vec();
+            return Policy { same_lan, permitted, excluded: Vec::new() };
+        }
+        Policy { same_lan, excluded: self.excluded(), ..Policy::default() }
     }
 
     /// What we say about ourselves.

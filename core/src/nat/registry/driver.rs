@@ -6,12 +6,12 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{Entry, Registry, Success};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::limits;
 use crate::nat::method::{Method, Transport};
+use crate::net::clock::unix_ms;
 use crate::store::atomic;
 
 /// The registry with its file. Clones share one table.
@@ -51,7 +51,7 @@ impl ConnectionRegistry {
             Err(error) => return Err(failed(error)),
         };
         let read = match text {
-            Some(text) => Registry::from_json(limits::MAX_REGISTRY_PEERS, now_ms(), &text),
+            Some(text) => Registry::from_json(limits::MAX_REGISTRY_PEERS, unix_ms(), &text),
             None => Err(Error::new(ErrorKind::LimitReached, "the connection registry is too large")),
         };
         let (table, warning) = match read {
@@ -76,7 +76,7 @@ impl ConnectionRegistry {
     /// The ways that led to the peer from this network, latest first.
     pub fn get_successful_methods(&self, peer: &str) -> Vec<Entry> {
         let network = lock(&self.shared.network).clone();
-        self.table().get_successful_methods(now_ms(), &network, peer)
+        self.table().get_successful_methods(unix_ms(), &network, peer)
     }
 
     /// The way that led to the peer last.
@@ -94,7 +94,7 @@ impl ConnectionRegistry {
         success: Success,
     ) -> Result<()> {
         let network = lock(&self.shared.network).clone();
-        self.table().save_successful_connection(now_ms(), &network, peer, (method, transport), success)?;
+        self.table().save_successful_connection(unix_ms(), &network, peer, (method, transport), success)?;
         self.changed().await
     }
 
@@ -109,7 +109,7 @@ impl ConnectionRegistry {
 
     /// Forgets what is older than 45 days; how many entries.
     pub async fn cleanup_old_entries(&self) -> Result<usize> {
-        let gone = self.table().cleanup_old_entries(now_ms());
+        let gone = self.table().cleanup_old_entries(unix_ms());
         if gone > 0 {
             self.changed().await?;
         }
@@ -164,11 +164,6 @@ fn read_bounded(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let mut text = Vec::new();
     File::open(path)?.take(limits::MAX_REGISTRY_FILE_BYTES + 1).read_to_end(&mut text)?;
     Ok((text.len() as u64 <= limits::MAX_REGISTRY_FILE_BYTES).then_some(text))
-}
-
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The guarded values are whole after every statement, so a panic elsewhere cannot have left them torn.

@@ -10,12 +10,13 @@ use crate::base::limits;
 use crate::discovery::own::{self, Own};
 use crate::fabric::address_to_bytes;
 use crate::nat::policy::Scope;
+use crate::net::clock::unix_ms;
 use crate::wire::announcement::Announcement;
 
 /// A record key and who provides it, as its signature says. `None` for what is not signed by its peer, or over.
 fn open(bytes: &[u8], placement: Placement) -> Option<(Vec<u8>, Contact)> {
     let key = Announcement::decode(bytes).ok()?.announcement.key;
-    let announcement = own::open(bytes, &key, own::now_ms()).ok()?;
+    let announcement = own::open(bytes, &key, unix_ms()).ok()?;
     let node = Node::from_peer(&announcement.peer)?;
     let addresses = announcement.addresses.iter().filter_map(|text| address_to_bytes(text));
     Some((placement.record_key(&key), Contact::new(node, addresses)))
@@ -61,7 +62,7 @@ pub fn ourselves(own: &Own, node: &Node, lookup: FileHash, near: Scope) -> Optio
     if contact.addresses.is_empty() {
         return None;
     }
-    let signed = own.announce(lookup, own::now_ms(), limits::DHT_RECORD_TTL);
+    let signed = own.announce(lookup, unix_ms(), limits::DHT_RECORD_TTL);
     let announcement = signed.inspect_err(|error| tracing::warn!(error = %error.full_message(), "not signed")).ok()?;
     Some(Peer { contact, shards: None, announcement: Some(announcement) })
 }
