@@ -147,8 +147,9 @@ pub const UDP_ROUTES: usize = 256;
 
 /// Commands waiting for the swarm task.
 pub const FABRIC_COMMANDS: usize = 256;
-/// Established connections per peer: one per transport plus one being replaced.
-pub const MAX_CONNECTIONS_PER_PEER: u32 = 4;
+/// Established connections per peer. Two that meet have one relayed and one or two direct connections, as both dial; after a
+/// restart of a router between them, these linger for some seconds beside the new ones.
+pub const MAX_CONNECTIONS_PER_PEER: u32 = 8;
 /// Established connections in all, for a node of standard type.
 pub const MAX_CONNECTIONS: u32 = 1000;
 /// Connections that are being set up, each way.

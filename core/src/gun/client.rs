@@ -191,11 +191,6 @@ impl Client {
         }
     }
 
-    /// Everything known of a subscription.
-    pub fn known(&self, id: u64) -> Vec<Update> {
-        self.interests.known(id, &self.graph)
-    }
-
     /// Reads the node at a path once. `None`: too many.
     pub fn read(&mut self, now: Now, path: Vec<String>, wait: Duration) -> Option<u64> {
         if self.reads.len() >= limits::MAX_GUN_READS || self.interests.len() >= limits::MAX_GUN_INTERESTS {

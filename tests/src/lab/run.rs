@@ -39,6 +39,7 @@ pub fn run_within<F: FnOnce()>(patience: Duration, body: F) {
     if env::var_os(MARK).is_some() {
         eprintln!("{STARTED}");
         end_with_parent();
+        log_on_request();
         return body();
     }
     let test = test_name(type_name::<F>());
@@ -63,6 +64,15 @@ pub fn run_within<F: FnOnce()>(patience: Duration, body: F) {
         Some(true) => {}
         Some(false) => panic!("{test} failed inside its lab, see above"),
         None => panic!("{test} did not finish within {patience:?}"),
+    }
+}
+
+/// Shows what the nodes log, if `RUST_LOG` says which of it.
+fn log_on_request() {
+    if let Ok(filter) = env::var("RUST_LOG") {
+        let filter = tracing_subscriber::EnvFilter::new(filter);
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_thread_ids(true);
+        log.with_writer(std::io::stderr).try_init().expect("the only one");
     }
 }
 

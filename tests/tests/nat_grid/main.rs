@@ -89,11 +89,6 @@ fn hard_pairs_meet_directly() {
 #[ignore = "for looking at single pairs"]
 fn chosen_pairs() {
     lab::run_within(Duration::from_secs(2 * 3600), || {
-        if let Ok(filter) = std::env::var("RUST_LOG") {
-            let filter = tracing_subscriber::EnvFilter::new(filter);
-            let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_thread_ids(true);
-            log.try_init().expect("the only one");
-        }
         let wanted = std::env::var("DIG_NAT_PAIRS").unwrap_or_else(|_| "2x2".to_owned());
         let rounds = std::env::var("DIG_NAT_ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().expect("a number"));
         let kinds = kinds();

@@ -77,8 +77,10 @@ pub const MAX_GUN_READ_QUIET: Duration = Duration::from_secs(10);
 /// what is dated in their future, so a fast clock would make a node invisible. Only the order of one field's states
 /// counts, and own fields have one writer.
 pub const GUN_CLOCK_MARGIN: Duration = super::MAX_CLOCK_SKEW;
-/// Updates waiting for one subscriber; one that falls behind gets everything known again.
+/// Updates in the queue of one subscriber; behind it, only the latest of each child waits.
 pub const GUN_UPDATE_QUEUE: usize = 256;
+/// Bytes that wait behind that queue for a subscriber that does not read: all children of a node, at the size of a record.
+pub const MAX_GUN_NEWS_BYTES: usize = 8 * 1024 * 1024;
 /// Bytes waiting to be sent on one link; a peer that does not read is cut off.
 pub const MAX_GUN_SEND_BYTES: usize = 16 * 1024 * 1024;
 /// Frames waiting there; a frame is at least two bytes, and mostly thousands.

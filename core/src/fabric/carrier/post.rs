@@ -86,7 +86,7 @@ impl Post {
                 let Entry::Value(Cell { value: Value::Text(text), .. }) = update.entry else { continue };
                 looked_at += u32::from(self.shared.read(&text, &arrivals));
                 if looked_at >= limits::GUN_LETTERS_PER_SECOND {
-                    // The others stay where they are; the backend tells them again when this queue is empty.
+                    // The others wait in the backend, the latest of each slot.
                     tokio::time::sleep_until(second + Duration::from_secs(1)).await;
                     (second, looked_at) = (Instant::now(), 0);
                 } else if second.elapsed() >= Duration::from_secs(1) {

@@ -2,14 +2,16 @@
 //! packets vanish. Not here: what is done about it; the driver closes dead links, `transfer` moves to other ones.
 //!
 //! `pulse` is what streams tell about their link, `machine` decides when to ask and what to believe, `handler` asks and
-//! answers. This behaviour spreads the word: when one link is in doubt, the other links that lead to the same peer and
-//! those to relays are asked at once, because what broke one of them (the NAT in front of us) may have broken all.
+//! answers. This behaviour spreads the word: when one link is in doubt or broken, the other links that lead to the same
+//! peer and those to relays are asked at once, because what broke one of them (the NAT in front of us) may have broken
+//! all.
 
 mod handler;
 mod machine;
 mod pulse;
 
 use std::collections::{HashSet, VecDeque};
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -22,6 +24,7 @@ use libp2p::swarm::{
     THandlerOutEvent, ToSwarm,
 };
 
+use super::failure::is_io;
 use super::table::Table;
 use super::{Link, address};
 use crate::base::limits;
@@ -29,6 +32,11 @@ use crate::base::limits;
 use handler::{Handler, Nudge};
 pub use machine::Stage;
 pub use pulse::{Expectation, Pulse};
+
+/// How a connection ends when the network, and not the peer, has ended it: the first packet after a router's restart comes
+/// from another port, and is answered with a reset.
+const BROKEN: [ErrorKind; 4] =
+    [ErrorKind::ConnectionReset, ErrorKind::TimedOut, ErrorKind::HostUnreachable, ErrorKind::NetworkUnreachable];
 
 /// What is thought of a connection has changed.
 #[derive(Debug)]
@@ -127,7 +135,14 @@ impl NetworkBehaviour for Behaviour {
         Ok(self.enter(connection))
     }
 
-    fn on_swarm_event(&mut self, _: FromSwarm<'_>) {}
+    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        if let FromSwarm::ConnectionClosed(closed) = event
+            && closed.cause.is_some_and(|cause| BROKEN.iter().any(|kind| is_io(cause, *kind)))
+            && let Some(link) = self.table.link_of(closed.connection_id)
+        {
+            self.press_around(&link);
+        }
+    }
 
     fn on_connection_handler_event(&mut self, _: PeerId, connection: ConnectionId, stage: THandlerOutEvent<Self>) {
         self.table.set_stage(connection, stage);

@@ -15,15 +15,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use serde_json::{Value as Json, json};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use super::news::News;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::limits;
 use crate::gun::backend::{self, GunBackend};
@@ -57,19 +57,11 @@ struct State {
 
 enum Listener {
     /// A subscription, and the listeners of its children that are nodes.
-    Node { path: Vec<String>, news: Arc<News>, children: BTreeMap<String, u64> },
+    Node { path: Vec<String>, news: News, children: BTreeMap<String, u64> },
     /// A child of a subscribed node.
     Child { of: u64, key: String },
     /// A one-time read.
     Read(watch::Sender<Option<Seen>>),
-}
-
-/// What a subscriber was not told yet: the latest of each child.
-#[derive(Default)]
-struct News {
-    waiting: Mutex<BTreeMap<String, Entry>>,
-    changed: Notify,
-    closed: AtomicBool,
 }
 
 /// What stands at a path.
@@ -185,12 +177,12 @@ impl GunBackend for GunBridge {
 
     fn subscribe(&self, path: &[String]) -> Result<mpsc::Receiver<Update>> {
         names::check(path)?;
-        let news = Arc::new(News::default());
-        let listener = Listener::Node { path: path.to_vec(), news: Arc::clone(&news), children: BTreeMap::new() };
+        let news = News::default();
+        let listener = Listener::Node { path: path.to_vec(), news: news.clone(), children: BTreeMap::new() };
         let listening = self.shared.listen(path, false, listener)?;
         let (sender, receiver) = mpsc::channel(limits::GUN_UPDATE_QUEUE);
         tokio::spawn(async move {
-            news.tell(&sender).await;
+            news.tell(sender).await;
             drop(listening);
         });
         Ok(receiver)
@@ -304,10 +296,12 @@ impl State {
             }
             (Some(Listener::Child { of, key }), Seen::Fields(record)) => {
                 if let Some(Listener::Node { news, .. }) = self.listeners.get(of) {
-                    news.add(key.clone(), Entry::Record(record));
+                    news.add(Update { key: key.clone(), entry: Entry::Record(record) });
                 }
             }
-            (Some(Listener::Node { news, .. }), Seen::Value(cell)) => news.add(String::new(), Entry::Value(cell)),
+            (Some(Listener::Node { news, .. }), Seen::Value(cell)) => {
+                news.add(Update { key: String::new(), entry: Entry::Value(cell) });
+            }
             (Some(Listener::Node { .. }), Seen::Fields(record)) => {
                 for (key, cell) in record {
                     match cell.value {
@@ -356,42 +350,8 @@ impl State {
     fn leave(&mut self, id: u64, key: String, cell: Cell) -> Option<String> {
         let Some(Listener::Node { news, children, .. }) = self.listeners.get_mut(&id) else { return None };
         let gone = children.remove(&key);
-        news.add(key, Entry::Value(cell));
+        news.add(Update { key, entry: Entry::Value(cell) });
         gone.filter(|gone| self.listeners.remove(gone).is_some()).map(off)
-    }
-}
-
-impl News {
-    fn add(&self, key: String, entry: Entry) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        // Who reads nothing learns of no more than a node's fields.
-        if waiting.len() < limits::MAX_GUN_NODE_FIELDS || waiting.contains_key(&key) {
-            waiting.insert(key, entry);
-        }
-        drop(waiting);
-        self.changed.notify_one();
-    }
-
-    fn close(&self) {
-        self.closed.store(true, Ordering::Release);
-        self.changed.notify_one();
-    }
-
-    /// Tells a subscriber until it is gone or everything ends.
-    async fn tell(&self, subscriber: &mpsc::Sender<Update>) {
-        while !self.closed.load(Ordering::Acquire) {
-            let next = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_first();
-            if let Some((key, entry)) = next {
-                if subscriber.send(Update { key, entry }).await.is_err() {
-                    return;
-                }
-                continue;
-            }
-            tokio::select! {
-                () = subscriber.closed() => return,
-                () = self.changed.notified() => {}
-            }
-        }
     }
 }
 

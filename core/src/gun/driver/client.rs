@@ -1,7 +1,7 @@
 //! The client with its sockets: one task owns the machine's loop, one small task per link. Not here: any decision about
 //! messages ([`client`](crate::gun::client)).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::news::News;
 use super::socket::{self, Address, Outgoing, Trust};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::limits;
@@ -54,12 +55,16 @@ struct Shared {
 
 struct State {
     machine: Client,
-    subscribers: BTreeMap<u64, mpsc::Sender<Update>>,
-    /// Those something was not told to; they get everything known once their queue is empty.
-    lagging: BTreeSet<u64>,
+    subscribers: BTreeMap<u64, Subscriber>,
     puts: BTreeMap<u64, oneshot::Sender<Result<(), WriteError>>>,
     reads: BTreeMap<u64, oneshot::Sender<Option<Record>>>,
     stopped: bool,
+}
+
+/// Whoever dropped the receiver is asked for its end here; the news tell it the rest.
+struct Subscriber {
+    news: News,
+    sender: mpsc::Sender<Update>,
 }
 
 /// News of a link: the relay's number, which of its links it is, and what happened.
@@ -88,7 +93,6 @@ impl GunClient {
             state: Mutex::new(State {
                 machine: Client::new(addresses.len(), rand::random()),
                 subscribers: BTreeMap::new(),
-                lagging: BTreeSet::new(),
                 puts: BTreeMap::new(),
                 reads: BTreeMap::new(),
                 stopped: false,
@@ -180,7 +184,9 @@ impl GunBackend for GunClient {
             state.prune();
             let full = || Error::new(ErrorKind::LimitReached, "too many subscriptions to a Gun graph");
             let id = state.machine.subscribe(path.to_vec()).ok_or_else(full)?;
-            state.subscribers.insert(id, sender);
+            let news = News::default();
+            state.subscribers.insert(id, Subscriber { news: news.clone(), sender: sender.clone() });
+            self.tasks.spawn(async move { news.tell(sender).await });
             Ok::<_, Error>(())
         })?;
         Ok(receiver)
@@ -228,7 +234,7 @@ impl State {
     fn prune(&mut self) {
         let machine = &mut self.machine;
         self.subscribers.retain(|id, subscriber| {
-            let closed = subscriber.is_closed();
+            let closed = subscriber.sender.is_closed();
             if closed {
                 machine.unsubscribe(*id);
             }
@@ -250,7 +256,9 @@ impl State {
         while let Some(output) = self.machine.poll() {
             match output {
                 Output::Update(id, update) => {
-                    self.tell(id, update);
+                    if let Some(subscriber) = self.subscribers.get(&id) {
+                        subscriber.news.add(update);
+                    }
                 }
                 Output::Put(id, result) => {
                     if let Some(waiting) = self.puts.remove(&id) {
@@ -266,26 +274,7 @@ impl State {
                 other => links.push(other),
             }
         }
-        for id in self.lagging.clone() {
-            let has_read = |sender: &mpsc::Sender<Update>| sender.capacity() == sender.max_capacity();
-            if self.subscribers.get(&id).is_none_or(has_read) {
-                self.lagging.remove(&id);
-                for update in self.machine.known(id) {
-                    self.tell(id, update);
-                }
-            }
-        }
-        let next = self.machine.next_timeout();
-        // A reader that has caught up does not tell.
-        let look = (!self.lagging.is_empty()).then(|| now.time + Duration::from_millis(50));
-        (links, next.into_iter().chain(look).min())
-    }
-
-    fn tell(&mut self, id: u64, update: Update) {
-        let Some(sender) = self.subscribers.get(&id) else { return };
-        if let Err(mpsc::error::TrySendError::Full(_)) = sender.try_send(update) {
-            self.lagging.insert(id);
-        }
+        (links, self.machine.next_timeout())
     }
 }
 
@@ -338,7 +327,9 @@ impl Run {
         let mut state = self.shared.lock();
         state.stopped = true;
         state.machine.close();
-        state.subscribers.clear();
+        for (_, subscriber) in std::mem::take(&mut state.subscribers) {
+            subscriber.news.close();
+        }
         state.puts.clear();
         state.reads.clear();
         drop(state);

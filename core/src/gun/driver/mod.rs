@@ -4,4 +4,5 @@ pub mod bridge;
 pub mod client;
 pub mod relay;
 
+mod news;
 mod socket;

@@ -20,7 +20,7 @@ use crate::base::ids::{ContentKey, FileHash, PeerId};
 use crate::base::limits;
 use crate::content::description::Description;
 use crate::discovery::source::{Candidate, SourceKind};
-use crate::fabric::{Expectation, FabricEvent, FabricEvents, Link, Stage, check_target};
+use crate::fabric::{Expectation, FabricEvent, FabricEvents, Link, check_target};
 use crate::net::clock::sleep_until;
 use crate::store::part_file::PartFile;
 use crate::transfer::download::{CheckId, Download, DownloadConfig, Input, Output, SourceId};
@@ -518,12 +518,9 @@ impl Run {
             // The source that it was to take over from goes on, or was given back to the candidates at its own end.
             return;
         }
-        let broken = |link: &Link| self.engine.fabric.stage(link) >= Stage::Suspect;
-        if active.claims.is_some()
-            && active.since.elapsed() >= limits::REDIAL_PAUSE
-            && active.link.as_ref().is_some_and(broken)
-        {
-            // It was useful until its link broke: there may be another way, and it shall not be missed for long.
+        if active.claims.is_some() && active.since.elapsed() >= limits::REDIAL_PAUSE {
+            // It was useful for a while: there may be another way, and it shall not be missed for long. Whether its link
+            // broke is not known yet: streams hear of it before the link does.
             return self.candidates.retry(active.candidate, 0, limits::LOST_SOURCE_PAUSE);
         }
         let pause = limits::REDIAL_PAUSE.saturating_mul(1 << active.attempts.min(10)).min(limits::MAX_REDIAL_PAUSE);
