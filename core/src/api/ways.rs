@@ -179,7 +179,8 @@ impl Starter<'_> {
         let near = self.options.gun_peers.iter().map(|url| near(url)).min().unwrap_or_default();
         // A relay of our own may serve everybody, whatever we call it.
         let near = if self.options.local_only { near } else { Scope::Internet };
-        if let Err(error) = self.reachability.connector().talk_over(backend, near) {
+        let letters = self.options.state_dir().map(|dir| dir.join("gun-letters.json"));
+        if let Err(error) = self.reachability.connector().talk_over(backend, near, letters) {
             tracing::warn!(error = %error.full_message(), "no signalling over Gun");
         }
     }

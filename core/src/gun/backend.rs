@@ -44,6 +44,11 @@ pub trait GunBackend: Send + Sync {
     /// its announce intervals. By default nothing is done: a client that has its links itself knows when to ask again.
     fn refresh(&self) {}
 
+    /// What to add to this machine's clock, in milliseconds, where that is known to be wrong. By default nothing.
+    fn clock_offset_ms(&self) -> i64 {
+        0
+    }
+
     /// Ends all links, and all waits with `InvalidState`. Idempotent.
     fn stop(&self) -> BoxFuture<'_, ()>;
 }

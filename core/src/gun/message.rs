@@ -296,21 +296,26 @@ fn encode_put(put: &[Field]) -> Json {
 }
 
 /// Packs encoded messages into frames of at most [`limits::GUN_BATCH_BYTES`], or one message alone.
-pub fn pack(messages: impl IntoIterator<Item = String>) -> Vec<String> {
+pub fn pack<Text: AsRef<str> + From<String>>(messages: impl IntoIterator<Item = Text>) -> Vec<Text> {
     let mut frames = Vec::new();
-    let mut batch: Vec<String> = Vec::new();
+    let mut batch: Vec<Text> = Vec::new();
     let mut bytes = 0;
-    let mut close = |batch: &mut Vec<String>| match batch.len() {
+    let mut close = |batch: &mut Vec<Text>| match batch.len() {
         0 => {}
         1 => frames.push(batch.remove(0)),
-        _ => frames.push(format!("[{}]", std::mem::take(batch).join(","))),
+        _ => {
+            let all: Vec<&str> = batch.iter().map(AsRef::as_ref).collect();
+            frames.push(format!("[{}]", all.join(",")).into());
+            batch.clear();
+        }
     };
     for message in messages {
-        if bytes + message.len() + 2 > limits::GUN_BATCH_BYTES {
+        let length = message.as_ref().len();
+        if bytes + length + 2 > limits::GUN_BATCH_BYTES {
             close(&mut batch);
             bytes = 0;
         }
-        bytes += message.len() + 1;
+        bytes += length + 1;
         batch.push(message);
     }
     close(&mut batch);

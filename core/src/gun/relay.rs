@@ -6,6 +6,7 @@
 //! nodes, whose rules it does not know, are refused; questions are answered from its own graph and go no further.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use super::dedup::Recent;
 use super::graph::{Bounds, Full, Graph};
@@ -20,8 +21,8 @@ use crate::base::time::Time;
 /// What the driver does next.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
-    /// Send a frame to this peer.
-    Send(u64, String),
+    /// Send a frame to this peer. What goes to many peers is one text in memory.
+    Send(u64, Arc<str>),
 }
 
 /// The machine.
@@ -46,7 +47,7 @@ pub struct Relay {
 #[derive(Debug, Default)]
 struct Peer {
     pid: Option<String>,
-    outgoing: Vec<String>,
+    outgoing: Vec<Arc<str>>,
 }
 
 impl Relay {
@@ -93,9 +94,16 @@ impl Relay {
     /// The next thing to do.
     pub fn poll(&mut self) -> Option<Output> {
         if self.outputs.is_empty() {
+            // Most peers get the same as the one before them.
+            let (mut last, mut frames): (Vec<Arc<str>>, Vec<Arc<str>>) = (Vec::new(), Vec::new());
             for (id, peer) in self.peers.iter_mut().filter(|(_, peer)| !peer.outgoing.is_empty()) {
-                let frames = message::pack(std::mem::take(&mut peer.outgoing));
-                self.outputs.extend(frames.into_iter().map(|frame| Output::Send(*id, frame)));
+                let waiting = std::mem::take(&mut peer.outgoing);
+                let same = waiting.len() == last.len() && waiting.iter().zip(&last).all(|(a, b)| Arc::ptr_eq(a, b));
+                if !same {
+                    frames = message::pack(waiting.iter().cloned());
+                    last = waiting;
+                }
+                self.outputs.extend(frames.iter().map(|frame| Output::Send(*id, frame.clone())));
             }
         }
         self.outputs.pop_front()
@@ -108,7 +116,7 @@ impl Relay {
         }
         let id = message_id(&mut self.random);
         let dam = Some(Dam { verb: "?".to_owned(), pid: Some(self.pid.clone()) });
-        let outgoing = vec![Message { id, dam, ..Message::default() }.encode()];
+        let outgoing = vec![Message { id, dam, ..Message::default() }.encode().into()];
         self.peers.insert(peer, Peer { pid: None, outgoing });
         true
     }
@@ -142,7 +150,8 @@ impl Relay {
     pub fn handle_timeout(&mut self, now: Now) {
         if self.keepalive <= now.time {
             self.keepalive = now.time + limits::GUN_KEEPALIVE;
-            self.outputs.extend(self.peers.keys().map(|peer| Output::Send(*peer, "[]".to_owned())));
+            let sign: Arc<str> = "[]".into();
+            self.outputs.extend(self.peers.keys().map(|peer| Output::Send(*peer, sign.clone())));
         }
         while let Some(entry) = self.deferred.first_entry() {
             if entry.key().0 as f64 > now.wall_ms {
@@ -299,7 +308,7 @@ impl Relay {
     }
 
     fn forward_but(&mut self, from: Option<u64>, seen_by: &BTreeSet<&String>, message: &Message) {
-        let text = message.encode();
+        let text: Arc<str> = message.encode().into();
         for (id, peer) in &mut self.peers {
             if Some(*id) != from && peer.pid.as_ref().is_none_or(|pid| !seen_by.contains(pid)) {
                 peer.outgoing.push(text.clone());
@@ -309,7 +318,7 @@ impl Relay {
 
     fn send(&mut self, to: u64, message: &Message) {
         if let Some(peer) = self.peers.get_mut(&to) {
-            peer.outgoing.push(message.encode());
+            peer.outgoing.push(message.encode().into());
         }
     }
 }

@@ -2,7 +2,8 @@
 //! which letters are taken in which order (`nat::carrier::mailbox`).
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,6 +24,12 @@ use crate::nat::carrier::letter::Says;
 use crate::nat::carrier::{Arrival, Content, Letter, Mailbox, Number, Refusal, SessionId, Standing, inbox, slot};
 use crate::nat::signal::Signal;
 use crate::net::clock::unix_ms;
+use crate::store::state_file;
+
+const VERSION: u32 = 1;
+
+/// What is written down: peers, sessions, and the latest dates of their letters.
+type Begun = Vec<(String, [u8; 16], u64)>;
 
 /// The letters of one node. Clones are the same post office; it ends with the token given at the start.
 #[derive(Clone)]
@@ -38,6 +45,9 @@ struct Shared {
     state: Mutex<State>,
     tasks: TaskTracker,
     stop: CancellationToken,
+    /// Where sessions that were begun are written down.
+    file: OnceLock<PathBuf>,
+    begun: Notify,
 }
 
 #[derive(Default)]
@@ -70,7 +80,24 @@ impl Post {
     ) -> Result<Self> {
         let (secret, own) = (Secret::of(&signer)?, signer.peer());
         let state = Mutex::new(State { next_lane: rand::random(), ..State::default() });
-        Ok(Self { shared: Arc::new(Shared { backend, signer, secret, own, state, tasks, stop }) })
+        let (file, begun) = (OnceLock::new(), Notify::new());
+        Ok(Self { shared: Arc::new(Shared { backend, signer, secret, own, state, tasks, stop, file, begun }) })
+    }
+
+    /// From now on, sessions that peers begin are written to this file, so that a node that starts again does not answer
+    /// letters that it has answered: relays show them as long as they lie there. What an earlier run has written is read
+    /// first. To be called before [`run`](Self::run). Errors: `Io`. Blocks on the disk.
+    pub fn remember_in(&self, file: PathBuf) -> Result<()> {
+        let most = limits::MAX_GUN_SESSIONS as u64 * limits::GUN_BEGUN_BYTES;
+        let before = state_file::read::<Begun>(&file, VERSION, most)?.state().unwrap_or_default();
+        let now_ms = self.shared.now_ms();
+        let mut state = self.shared.lock();
+        for (peer, session, latest_ms) in before {
+            state.mailbox.remember(now_ms, &PeerId::from_text(&peer), SessionId(session), latest_ms);
+        }
+        drop(state);
+        let twice = |_| Error::new(ErrorKind::InvalidState, "letters over Gun are written down elsewhere");
+        self.shared.file.set(file).map_err(twice)
     }
 
     /// Reads the inbox until the stop, or until the backend ends. Sessions that peers begin are handed out; those for
@@ -94,8 +121,21 @@ impl Post {
                 }
             }
         };
-        self.shared.stop.run_until_cancelled(reading).await;
+        let keeping = async {
+            loop {
+                self.shared.begun.notified().await;
+                self.shared.save().await;
+            }
+        };
+        let both = async {
+            tokio::select! {
+                () = reading => {}
+                () = keeping => {}
+            }
+        };
+        self.shared.stop.run_until_cancelled(both).await;
         self.shared.end();
+        self.shared.save().await;
     }
 
     /// Begins a session with a peer. Errors: `InvalidArgument` when the peer's id is not an Ed25519 key, `LimitReached`,
@@ -111,7 +151,7 @@ impl Post {
             return Err(Error::new(ErrorKind::InvalidState, "the letters over Gun have ended"));
         }
         let many = |_: Refusal| Error::new(ErrorKind::LimitReached, format!("too many sessions over Gun with {peer}"));
-        state.mailbox.open(unix_ms(), peer, session).map_err(many)?;
+        state.mailbox.open(self.shared.now_ms(), peer, session).map_err(many)?;
         let Some(lane) = state.lane(peer) else {
             state.mailbox.close(peer, session);
             return Err(many(Refusal::Full));
@@ -168,6 +208,25 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Now, by the clock that the graph is known to have.
+    fn now_ms(&self) -> u64 {
+        unix_ms().saturating_add_signed(self.backend.clock_offset_ms())
+    }
+
+    /// Writes down which sessions were begun, if that is wanted.
+    async fn save(&self) {
+        let Some(file) = self.file.get().cloned() else { return };
+        let begun: Begun = {
+            let state = self.lock();
+            let all = state.mailbox.begun();
+            all.map(|(peer, session, latest_ms)| (peer.as_str().to_owned(), session.0, latest_ms)).collect()
+        };
+        let written = tokio::task::spawn_blocking(move || state_file::write(&file, VERSION, &begun)).await;
+        if let Ok(Err(error)) = written {
+            tracing::warn!(error = %error.full_message(), "which letters were answered was not written");
+        }
+    }
+
     fn end(&self) {
         let mut state = self.lock();
         state.ended = true;
@@ -179,7 +238,7 @@ impl Shared {
     /// Takes what lies in the inbox, if it is a letter. Whether its signature was looked at, which is what costs.
     fn read(self: &Arc<Self>, text: &str, arrivals: &mpsc::Sender<(PeerId, LetterSignal)>) -> bool {
         let Some(letter) = Letter::decode(text) else { return false };
-        let standing = self.lock().mailbox.judge(unix_ms(), &letter);
+        let standing = self.lock().mailbox.judge(self.now_ms(), &letter);
         if standing.is_err() || letter.from == self.own {
             return false;
         }
@@ -206,7 +265,7 @@ impl Shared {
         if state.ended {
             return None;
         }
-        let taken = state.mailbox.take(unix_ms(), letter, content);
+        let taken = state.mailbox.take(self.now_ms(), letter, content);
         let Ok(arrived) = taken else {
             tracing::debug!(from = %peer, ?taken, new, "no room for a letter over Gun");
             return None;
@@ -235,13 +294,16 @@ impl Shared {
             }
         }
         drop(state);
+        if begun.is_some() {
+            self.begun.notify_one();
+        }
         begun.map(|(lane, desk)| LetterSignal::new(self, peer, session, lane, desk))
     }
 
     /// A letter ready for the inbox of the peer.
     fn write(&self, to: &PeerId, session: SessionId, number: u32, content: &Content) -> Result<String> {
         let (body, signature) = (Vec::new(), Vec::new());
-        let mut letter = Letter { from: self.own.clone(), session, number, sent_ms: unix_ms(), body, signature };
+        let mut letter = Letter { from: self.own.clone(), session, number, sent_ms: self.now_ms(), body, signature };
         letter.body = seal::seal(to, rand::random(), &letter.envelope(to), &content.encode())?;
         letter.signature = self.signer.sign(&letter.signed(to))?;
         Ok(letter.encode())

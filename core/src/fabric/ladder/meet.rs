@@ -2,6 +2,7 @@
 //! graph when there is none; and how a passage through that graph becomes a link. Not here: what they say (`request`), and
 //! how letters and bytes travel (`fabric::carrier`).
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::io::DuplexStream;
@@ -29,11 +30,15 @@ pub struct Graph {
 
 impl Connector {
     /// Talks through this Gun graph too, from now on: peers write to this node there, and are asked there when no relay
-    /// leads to them. `scope`: how near whoever uses the graph's relays must be. Needs a tokio runtime. Errors:
-    /// `InvalidState` when that was said before, or the node's key is not Ed25519.
-    pub fn talk_over(&self, backend: Arc<dyn GunBackend>, scope: Scope) -> Result<()> {
+    /// leads to them. `scope`: how near whoever uses the graph's relays must be; `file`: where to remember which letters
+    /// were answered. Needs a tokio runtime. Errors: `InvalidState` when that was said before, or the node's key is not
+    /// Ed25519; `Io`. Blocks on the disk.
+    pub fn talk_over(&self, backend: Arc<dyn GunBackend>, scope: Scope, file: Option<PathBuf>) -> Result<()> {
         let shared = &self.shared;
         let post = Post::new(backend.clone(), shared.fabric.signer(), shared.tasks.clone(), shared.stop.clone())?;
+        if let Some(file) = file {
+            post.remember_in(file)?;
+        }
         let twice = |_| Error::new(ErrorKind::InvalidState, "this node talks over a Gun graph already");
         shared.graph.set(Graph { post: post.clone(), scope, backend }).map_err(twice)?;
         let arrivals = shared.arrivals.clone();

@@ -105,7 +105,7 @@ impl World {
             while let Some(relay::Output::Send(number, text)) = relay.poll() {
                 let client = self.clients.iter().position(|node| node.links[index] == Some(number));
                 let at = self.now + Duration::from_millis(20);
-                self.frames.push_back((at, false, (client.expect("linked"), index, number), text));
+                self.frames.push_back((at, false, (client.expect("linked"), index, number), text.to_string()));
             }
         }
     }
@@ -393,4 +393,82 @@ fn large_puts_are_split_and_floods_of_children_are_bounded() {
     world.clients[1].machine.unsubscribe(subscription);
     assert_eq!(world.clients[1].machine.sizes().0, 0);
     assert_eq!(names::soul(&path(&["a", "big"])), "a/big");
+}
+
+#[test]
+fn subscriptions_and_reads_end_at_their_bounds_and_true_ones_go_on() {
+    let mut client = Client::new(1, 7);
+    let at = |millis: u64| Now { time: Time::ZERO + Duration::from_millis(millis), wall_ms: START_MS };
+    let news = |client: &mut Client| -> Vec<Output> {
+        std::iter::from_fn(|| client.poll()).filter(|output| !matches!(output, Output::Send(..))).collect()
+    };
+    let field = |soul: String, text: &str| {
+        let cell = Cell { value: text.into(), state: START_MS - 1e6 };
+        Message::put(format!("id {soul}"), vec![Field { soul, key: "key".into(), cell }]).encode()
+    };
+    client.handle_timeout(at(0));
+    client.connected(at(0), 0);
+    let first = client.subscribe(path(&["true one"])).expect("room");
+    let read = |client: &mut Client, index: usize| {
+        client.read(at(0), path(&["read", &index.to_string()]), Duration::from_secs(1))
+    };
+    let reads: Vec<u64> = (0..limits::MAX_GUN_READS).map(|index| read(&mut client, index).expect("room")).collect();
+    assert_eq!(read(&mut client, limits::MAX_GUN_READS), None, "reads are fewer than subscriptions");
+    let mut taken = Vec::new();
+    while let Some(id) = client.subscribe(path(&["flood", &taken.len().to_string()])) {
+        taken.push(id);
+        assert!(taken.len() <= limits::MAX_GUN_INTERESTS);
+    }
+    assert_eq!(client.sizes().1, limits::MAX_GUN_INTERESTS);
+    assert_eq!(taken.len(), limits::MAX_GUN_INTERESTS - limits::MAX_GUN_READS - 1);
+    news(&mut client);
+    // What nobody wants costs nothing; what everybody sends about what is wanted stays within its bound.
+    let value = "x".repeat(8000);
+    for index in 0..2 * taken.len() {
+        client.receive(at(1), 0, &field(format!("unwanted/{index}"), &value));
+    }
+    assert_eq!(client.sizes().0, 0);
+    for index in 0..taken.len() {
+        client.receive(at(1), 0, &field(format!("flood/{index}"), &value));
+        news(&mut client);
+    }
+    let bytes = client.sizes().0;
+    assert!(bytes <= limits::MAX_GUN_CLIENT_BYTES && bytes > limits::MAX_GUN_CLIENT_BYTES / 2, "{bytes}");
+    client.receive(at(2), 0, &field("true one".into(), "still heard"));
+    let heard = news(&mut client);
+    assert!(matches!(heard.as_slice(), [Output::Update(id, _)] if *id == first), "{heard:?}");
+    // Reads end by themselves, and what is unsubscribed makes room.
+    client.handle_timeout(at(1000));
+    let ended = news(&mut client).into_iter().filter(|output| matches!(output, Output::Read(_, None))).count();
+    assert_eq!(ended, reads.len());
+    assert_eq!(client.sizes().1, taken.len() + 1);
+    taken.into_iter().for_each(|id| client.unsubscribe(id));
+    assert_eq!(client.sizes().1, 1);
+    assert!(client.sizes().0 < 1000, "what nobody wants any more is forgotten");
+    assert!(client.subscribe(path(&["again"])).is_some());
+}
+
+#[test]
+fn states_of_own_fields_are_forgotten_rather_than_too_many() {
+    let mut client = Client::new(1, 8);
+    let now = |round: usize| Now { time: Time::ZERO + Duration::from_millis(round as u64), wall_ms: START_MS };
+    client.handle_timeout(now(0));
+    client.connected(now(0), 0);
+    const FIELDS: usize = 90;
+    let fields: Record =
+        (0..FIELDS).map(|index| (index.to_string(), Cell { value: 1.0.into(), state: 0.0 })).collect();
+    let entry = Entry::Record(fields);
+    for round in 0..limits::MAX_GUN_OWN_FIELDS / FIELDS + 100 {
+        let at = path(&[&round.to_string()]);
+        client.put(now(round), &at, &entry, Duration::from_secs(60)).expect("room");
+        let sent: Vec<Message> = std::iter::from_fn(|| client.poll())
+            .filter_map(|output| if let Output::Send(_, text) = output { message::decode(&text).ok() } else { None })
+            .flatten()
+            .collect();
+        let puts: Vec<&Message> = sent.iter().filter(|message| message.put.is_some()).collect();
+        assert_eq!(puts.len(), 1, "one message");
+        client.receive(now(round), 0, &format!("{{\"#\":\"r{round}\",\"@\":\"{}\",\"ok\":true}}", puts[0].id));
+        let (_, _, waiting, states) = client.sizes();
+        assert!(waiting == 0 && states <= limits::MAX_GUN_OWN_FIELDS + FIELDS, "{waiting} {states}");
+    }
 }

@@ -196,6 +196,10 @@ impl GunBackend for GunClient {
         self.shared.links_made.subscribe()
     }
 
+    fn clock_offset_ms(&self) -> i64 {
+        self.shared.offset_ms
+    }
+
     fn stop(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
             self.token.cancel();
@@ -347,7 +351,7 @@ impl Run {
             Output::Cut(link) => self.drop_link(link),
             Output::Send(link, frame) => {
                 let outgoing = self.links.get(&link).and_then(|link| link.outgoing.as_ref());
-                if outgoing.is_some_and(|outgoing| !outgoing.send(frame)) {
+                if outgoing.is_some_and(|outgoing| !outgoing.send(frame.into())) {
                     tracing::debug!(link, "a Gun relay does not read");
                     self.drop_link(link);
                 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use futures_rustls::TlsConnector;
 use rustls::pki_types::pem::PemObject;
@@ -19,7 +20,7 @@ use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::handshake::server::{Callback, ErrorResponse, Request as Asked, Response};
 use tokio_tungstenite::tungstenite::http::StatusCode;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
 use tokio_util::compat::{FuturesAsyncReadCompatExt, TokioAsyncReadCompatExt};
 
 use crate::base::error::{Error, ErrorKind, Result};
@@ -167,13 +168,13 @@ pub(super) async fn accept(tcp: TcpStream, path: &str) -> Result<Socket> {
 /// The sending end of a socket. Its queue is bounded in frames and in bytes.
 #[derive(Clone)]
 pub(super) struct Outgoing {
-    sender: mpsc::Sender<String>,
+    sender: mpsc::Sender<Arc<str>>,
     queued: Arc<AtomicUsize>,
 }
 
 /// What of a socket is still to be sent.
 pub(super) struct Queue {
-    receiver: mpsc::Receiver<String>,
+    receiver: mpsc::Receiver<Arc<str>>,
     queued: Arc<AtomicUsize>,
 }
 
@@ -186,7 +187,7 @@ pub(super) fn queue() -> (Outgoing, Queue) {
 
 impl Outgoing {
     /// Queues a frame. False: the other side does not read, or the socket is closed.
-    pub(super) fn send(&self, frame: String) -> bool {
+    pub(super) fn send(&self, frame: Arc<str>) -> bool {
         let length = frame.len();
         let queued = self.queued.fetch_add(length, Ordering::Relaxed) + length;
         queued <= limits::MAX_GUN_SEND_BYTES && self.sender.try_send(frame).is_ok()
@@ -212,7 +213,7 @@ where
     let writing = async {
         while let Some(frame) = queue.receiver.recv().await {
             let length = frame.len();
-            if writer.feed(Message::text(frame)).await.is_err() {
+            if writer.feed(text(frame)).await.is_err() {
                 return;
             }
             // One system call for all that waits.
@@ -228,6 +229,18 @@ where
         () = reading => {}
         () = writing => {}
     }
+}
+
+/// A message of a frame that others may be sending too.
+fn text(frame: Arc<str>) -> Message {
+    struct Shared(Arc<str>);
+    impl AsRef<[u8]> for Shared {
+        fn as_ref(&self) -> &[u8] {
+            self.0.as_bytes()
+        }
+    }
+    let shared = Utf8Bytes::try_from(Bytes::from_owner(Shared(frame.clone())));
+    shared.map_or_else(|_| Message::text(&*frame), Message::Text)
 }
 
 /// Milliseconds since 1970 with their fraction, as states have them.

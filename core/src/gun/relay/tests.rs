@@ -64,6 +64,29 @@ fn puts_are_stored_answered_and_passed_on_once() {
 }
 
 #[test]
+fn what_goes_to_many_is_one_text() {
+    let mut relay = Relay::new(1 << 24, 1);
+    relay.handle_timeout(at(0));
+    let peers = limits::MAX_GUN_RELAY_PEERS as u64;
+    (0..peers).for_each(|peer| assert!(relay.connected(peer)));
+    while relay.poll().is_some() {}
+    // One put alone, then several in one frame of the writer's.
+    let several: Vec<String> =
+        (0..4).map(|index| put(&format!("s{index}"), "a", &format!("k{index}"), "v", START_MS)).collect();
+    for frame in [put("m1", "a", "big", &"v".repeat(100_000), START_MS), format!("[{}]", several.join(","))] {
+        relay.receive(at(1), 500, &frame);
+        let sent: Vec<(u64, Arc<str>)> =
+            std::iter::from_fn(|| relay.poll()).map(|Output::Send(peer, frame)| (peer, frame)).collect();
+        let to_others: BTreeSet<u64> = sent.iter().map(|(peer, _)| *peer).filter(|peer| *peer != 500).collect();
+        assert_eq!(to_others.len() as u64, peers - 1);
+        let texts: BTreeSet<*const u8> =
+            sent.iter().filter(|(peer, _)| *peer != 500).map(|(_, text)| text.as_ptr()).collect();
+        // The writer's own answer comes in between.
+        assert!(texts.len() <= 2, "{} texts for {peers} peers", texts.len());
+    }
+}
+
+#[test]
 fn questions_are_answered_in_parts() {
     let mut relay = relay(1 << 20);
     for index in 0..120 {
@@ -127,5 +150,5 @@ fn it_gives_signs_of_life() {
     relay.handle_timeout(at(19_999));
     assert_eq!(relay.poll(), None);
     relay.handle_timeout(at(20_000));
-    assert_eq!(relay.poll(), Some(Output::Send(1, "[]".to_owned())));
+    assert_eq!(relay.poll(), Some(Output::Send(1, "[]".into())));
 }

@@ -3,7 +3,8 @@
 //! [`Mailbox::take`].
 //!
 //! A relay can show any letter again, at any time and in any order. So numbers are taken once and in order, and a session
-//! stays in memory after its end for as long as its letters are young enough to be taken.
+//! stays in memory after its end for as long as its letters are young enough to be taken. Whoever starts again says what
+//! was begun before ([`Mailbox::remember`]).
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -96,6 +97,23 @@ impl Mailbox {
     /// Sessions in memory, and bytes that wait for earlier letters.
     pub fn sizes(&self) -> (usize, usize) {
         (self.sessions.len(), self.held_bytes)
+    }
+
+    /// The sessions that were begun, and the latest date of their letters; for a later run.
+    pub fn begun(&self) -> impl Iterator<Item = (&PeerId, SessionId, u64)> {
+        let begun = self.sessions.iter().filter(|(_, session)| session.begun);
+        begun.map(|((peer, id), session)| (peer, *id, session.latest_ms))
+    }
+
+    /// A session that an earlier run has begun: its letters are not taken again. One whose letters are too old to be taken
+    /// is left out.
+    pub fn remember(&mut self, now_ms: u64, peer: &PeerId, session: SessionId, latest_ms: u64) {
+        // Nobody dates letters far in the future, so nothing of an earlier run stays for ever.
+        let tolerance = limits::MAX_CLOCK_SKEW.as_millis() as u64;
+        let known = self.sessions.contains_key(&(peer.clone(), session));
+        if !known && latest_ms.abs_diff(now_ms) <= 2 * tolerance && self.make_room(now_ms, peer).is_ok() {
+            self.insert(peer, session, Session { begun: true, ended: true, latest_ms, ..Session::default() });
+        }
     }
 
     /// Begins a session of our own. `Full` when there are too many.
@@ -307,6 +325,25 @@ mod tests {
         let more = Letter { sent_ms: later, ..more };
         assert!(mailbox.take(later, &more, message("one")).is_ok());
         assert_eq!(mailbox.sizes().0, 1 + 1, "the other peer's goes on");
+    }
+
+    #[test]
+    fn what_an_earlier_run_has_begun_is_not_begun_again() {
+        let (mut before, mut after) = (Mailbox::default(), Mailbox::default());
+        before.take(NOW, &letter("A", 1, 0), message("one")).expect("new");
+        // Only held, so nobody has answered it.
+        before.take(NOW, &letter("A", 2, 1), message("two")).expect("new");
+        for (peer, session, latest_ms) in before.begun() {
+            after.remember(NOW + SKEW, peer, session, latest_ms);
+        }
+        assert_eq!(after.judge(NOW + SKEW, &letter("A", 1, 0)), Err(Refusal::Ended));
+        assert_eq!(after.judge(NOW + SKEW, &letter("A", 2, 0)), Ok(Standing::New));
+        assert_eq!(after.judge(NOW + SKEW, &letter("B", 1, 0)), Ok(Standing::New));
+        for number in 0..=u8::MAX {
+            after.remember(NOW, &PeerId::from_text("A"), SessionId([number; 16]), NOW);
+            after.remember(NOW, &PeerId::from_text("C"), SessionId([number; 16]), NOW - 2 * SKEW - 1);
+        }
+        assert_eq!(after.sizes().0, limits::MAX_GUN_SESSIONS_PER_PEER, "no more than there could be, and none too old");
     }
 
     #[test]
