@@ -8,6 +8,7 @@ mod diagnose;
 mod discovering;
 mod downloads;
 mod events;
+mod expiring;
 mod hashing;
 mod host;
 mod ice;
