@@ -18,6 +18,7 @@ function useGun(object, gun) {
   object._native.useGun(object._bridge);
 }
 
+/** The engine's side of a database; whoever uses it keeps it. */
 function bridgeTo(gun) {
   const listeners = new Map();
   const execute = { put, on, off, refresh };
@@ -148,4 +149,4 @@ function quietly(action) {
   }
 }
 
-module.exports = { useGun };
+module.exports = { bridgeTo, useGun };

@@ -113,4 +113,4 @@ function gunInstance(options) {
   return [...nested, ...gunForms(options)].find(isGunInstance);
 }
 
-module.exports = { GUN_NAMES, gunInstance, networkJson, nodeJson, renamed };
+module.exports = { GUN_NAMES, gunForms, gunInstance, gunRelays, networkJson, nodeJson, renamed };

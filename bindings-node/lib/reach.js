@@ -9,6 +9,7 @@ const { hide } = require('./emitter');
 const { DigNatError, cancelled, quiet } = require('./errors');
 const { NetworkManager } = require('./manager');
 const { gunInstance } = require('./network-options');
+const { useConnectionRegistry } = require('./registry');
 const { invalid, isObject, isPeerId, text, toJson, toWish } = require('./options');
 const { runTask } = require('./transfer');
 
@@ -78,6 +79,7 @@ async function reach(options, managers = new Set()) {
   const { target, addresses } = wishOf(options);
   const json = toJson(options, { addresses });
   const manager = new NetworkManager(nodeOptions(options));
+  useConnectionRegistry(manager);
   managers.add(manager);
   const stop = () => {
     managers.delete(manager);

@@ -61,4 +61,16 @@ class ConnectionRegistry {
 /** The registry of this user. */
 const connectionRegistry = new ConnectionRegistry();
 
-module.exports = { ConnectionRegistry, connectionRegistry };
+/** Makes a manager remember in the registry of this user what worked, unless it keeps its own. */
+function useConnectionRegistry(manager) {
+  let table;
+  try {
+    table = connectionRegistry._native;
+  } catch {
+    // Without a directory for it, a connection is remembered as long as its manager.
+    return;
+  }
+  manager._native.useRegistry(table);
+}
+
+module.exports = { ConnectionRegistry, connectionRegistry, useConnectionRegistry };

@@ -1,24 +1,30 @@
 'use strict';
 // Single ways through NATs in the forms of the original package: hole punching, ICE, TURN. What fails rejects.
-// Not here: what they give (socket.js).
+// Not here: what they give (socket.js), and how both sides exchange messages (signalling.js).
 
 const { EventEmitter } = require('events');
 
 const { emitSafely, hide } = require('./emitter');
-const { DigNatError, call, invalid } = require('./errors');
+const { DigNatError, invalid } = require('./errors');
 const native = require('./native');
 const { isObject, toJson, toPeer } = require('./options');
-const { PunchedSocket, TURNAllocation, toBuffer } = require('./socket');
+const { isSignalled, overSignalling } = require('./signalling');
+const { PunchedSocket, TURNAllocation } = require('./socket');
 const { runTask } = require('./transfer');
 
-const WITHOUT_GUN = 'signalling over Gun is not part of this version';
+const PUNCHING = { relays: native.punch, program: native.punchOverSignalling, gun: native.punchOverGun };
+const ICE = {
+  relays: native.connectWithICE,
+  program: native.connectWithICEOverSignalling,
+  gun: native.connectWithICEOverGun,
+};
 
-/** Opens a UDP path to `remoteEndpoint`; the peer does the same at about the same time. */
+/** Opens a UDP path to `remoteEndpoint`, or to the peer met over signalling, which does the same at about the same time. */
 async function performUDPHolePunch(options) {
   return punch('UDP_HOLE_PUNCH', options);
 }
 
-/** Opens a TCP connection to `remoteEndpoint`; the peer does the same at about the same time. */
+/** Opens a TCP connection to `remoteEndpoint`, or to the peer met over signalling, which does the same. */
 async function performTCPHolePunch(options) {
   return punch('TCP_HOLE_PUNCH', options);
 }
@@ -29,22 +35,19 @@ async function performTCPSimultaneousOpen(options) {
 }
 
 async function punch(method, options) {
-  const json = punchJson(options);
-  const socket = await runTask(() => native.punch(method, json), options.signal, 'hole punching', (result) => result);
-  return new PunchedSocket(socket);
+  if (!isObject(options)) throw invalid('options', 'expected an object');
+  const { remoteEndpoint } = options;
+  const json = { ...JSON.parse(toJson(options)), ...localEndpointOf(options) };
+  if (remoteEndpoint === undefined || remoteEndpoint === null) {
+    if (!isSignalled(options)) throw invalid('remoteEndpoint', 'must be given, {host, port} or "host:port", or gun to meet the peer');
+    return new PunchedSocket(await overSignalling(options, json, PUNCHING, [method], 'hole punching'));
+  }
+  const text = JSON.stringify({ ...json, remoteEndpoint: toPeer('remoteEndpoint', remoteEndpoint) });
+  return new PunchedSocket(await runTask(() => native.punch(method, text), options.signal, 'hole punching', (result) => result));
 }
 
-function punchJson(options) {
-  if (!isObject(options)) throw invalid('options', 'expected an object');
-  const { localEndpoint, remoteEndpoint } = options;
-  if (remoteEndpoint === undefined || remoteEndpoint === null) {
-    const name = givenSignalling(options);
-    if (name) throw invalid(name, `${WITHOUT_GUN}; localEndpoint and remoteEndpoint work without`);
-    throw invalid('remoteEndpoint', 'must be given, {host, port} or "host:port"');
-  }
-  const json = { ...JSON.parse(toJson(options)), remoteEndpoint: toPeer('remoteEndpoint', remoteEndpoint) };
-  if (isObject(localEndpoint)) json.localEndpoint = localText(localEndpoint);
-  return JSON.stringify(json);
+function localEndpointOf({ localEndpoint }) {
+  return isObject(localEndpoint) ? { localEndpoint: localText(localEndpoint) } : {};
 }
 
 /** Our endpoint may leave the port to the system, or to `localPort` and `localPorts`. */
@@ -55,88 +58,17 @@ function localText(endpoint) {
   return host;
 }
 
-function givenSignalling(options) {
-  return ['gun', 'signaling', 'gunInstance'].find((name) => options[name] !== undefined && options[name] !== null);
-}
-
 /**
- * Connects by ICE. `signaling` carries the messages: `send(bytes)` brings one to the peer, `receive()` waits for one of
- * the peer (null at the end).
+ * Connects by ICE. The messages travel over Gun (`gun` or `signaling` is a live database, or addresses of relays; both sides
+ * give both ids), or `signaling` carries them: `send(bytes)` brings one to the peer, `receive()` waits for one of the peer
+ * (null at the end).
  */
 async function connectWithICE(options) {
   if (!isObject(options)) throw invalid('options', 'expected an object');
-  const carrier = carrierOf(options);
-  const json = toJson(options);
-  const channel = new native.NativeSignalling();
-  const carried = carry(channel, carrier);
-  try {
-    const begin = () => native.connectWithICE(json, channel);
-    const connecting = runTask(begin, carried.signalFor(options.signal), 'ICE', (result) => result);
-    return new PunchedSocket(await connecting);
-  } catch (error) {
-    throw carried.failure || error;
-  } finally {
-    carried.end();
+  if (!isSignalled(options)) {
+    throw invalid('signaling', 'ICE needs a way to exchange messages with the peer: gun, or {send(bytes), receive()}');
   }
-}
-
-function carrierOf(options) {
-  const name = givenSignalling(options);
-  if (!name) throw invalid('signaling', 'ICE needs a way to exchange messages with the peer: {send(bytes), receive()}');
-  const carrier = options[name];
-  if (typeof carrier.send === 'function' && typeof carrier.receive === 'function') return carrier;
-  throw invalid(name, `${WITHOUT_GUN}; an object {send(bytes), receive()} of your own works`);
-}
-
-/** Moves messages between the engine and the carrier until the attempt ends. */
-function carry(channel, carrier) {
-  const abort = new AbortController();
-  let ended = false;
-  const carried = {
-    failure: undefined,
-    /** Aborts with the program's signal, and when the carrier fails. */
-    signalFor(signal) {
-      if (signal && signal.aborted) abort.abort(signal.reason);
-      else if (signal && signal.addEventListener) signal.addEventListener('abort', stop, { once: true });
-      carried.end = () => {
-        ended = true;
-        channel.close();
-        if (signal && signal.removeEventListener) signal.removeEventListener('abort', stop);
-      };
-      return abort.signal;
-    },
-    end() {
-      ended = true;
-      channel.close();
-    },
-  };
-  const stop = () => abort.abort();
-  const failed = (what) => (cause) => {
-    if (ended) return;
-    const message = `signaling.${what} failed: ${cause && cause.message ? cause.message : String(cause)}`;
-    carried.failure = new DigNatError('ERR_CONNECTION_CLOSED', message, cause);
-    stop();
-  };
-  send(channel, carrier).catch(failed('send'));
-  receive(channel, carrier).catch(failed('receive'));
-  return carried;
-}
-
-async function send(channel, carrier) {
-  for (;;) {
-    const message = await call(() => channel.outgoing());
-    if (message === null || message === undefined) return;
-    await carrier.send(message);
-  }
-}
-
-async function receive(channel, carrier) {
-  for (;;) {
-    const message = await carrier.receive();
-    if (message === null || message === undefined) return channel.close();
-    const bytes = toBuffer('message', message);
-    if (!(await call(() => channel.deliver(bytes)))) return undefined;
-  }
+  return new PunchedSocket(await overSignalling(options, JSON.parse(toJson(options)), ICE, [], 'ICE'));
 }
 
 /** Allocates an address at a TURN server. */

@@ -12,6 +12,7 @@ use crate::callback::{self, EventFunction, ProgressFunction};
 use crate::connection::NativeConnection;
 use crate::gun::NativeGun;
 use crate::reach::{NativeDiagnosis, NativeReaching};
+use crate::registry::NativeRegistry;
 use crate::task::NativeTask;
 use crate::{error, json};
 
@@ -164,6 +165,12 @@ impl NativeManager {
     #[napi]
     pub fn nat_profile(&self) -> napi::Result<Option<String>> {
         self.inner.nat_profile().map(|profile| json::text(&NatReport::from(profile))).transpose()
+    }
+
+    /// Remembers what worked in this table from the next start on, unless the node keeps its own.
+    #[napi]
+    pub fn use_registry(&self, registry: &NativeRegistry) {
+        self.inner.set_connection_registry(Some(&registry.inner));
     }
 
     /// Uses the program's Gun database from the next start on.

@@ -9,7 +9,7 @@ use crate::{error, json};
 /// What worked, per peer.
 #[napi]
 pub struct NativeRegistry {
-    inner: ConnectionRegistry,
+    pub(crate) inner: ConnectionRegistry,
 }
 
 #[napi]

@@ -5,12 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 use dig_nat_core::Error;
-use dig_nat_core::api::{self, PunchedSocket, SignallingEnd, TurnAllocation};
+use dig_nat_core::api::{self, PunchedSocket, SignalledBy, SignallingEnd, TurnAllocation};
 use napi::Status;
 use napi::bindgen_prelude::{Buffer, FnArgs, spawn};
 use napi::threadsafe_function::ThreadsafeFunction;
 use napi_derive::napi;
 
+use crate::gun::NativeGun;
 use crate::task::ObjectTask;
 use crate::{error, json};
 
@@ -30,13 +31,55 @@ pub fn punch(method: String, options: String) -> napi::Result<NativeSocketTask> 
     Ok(NativeSocketTask(ObjectTask::new(task)))
 }
 
-/// Connects by ICE over the signalling object, which serves one attempt; the result is a `NativeSocket`.
+/// The same to a peer that is met over the signalling object, which serves one attempt.
+#[napi(async_runtime)]
+pub fn punch_over_signalling(
+    method: String,
+    options: String,
+    signalling: &NativeSignalling,
+) -> napi::Result<NativeSocketTask> {
+    punch_over(&method, &options, SignalledBy::Program(signalling.take()?))
+}
+
+/// The same over the program's Gun database.
+#[napi(async_runtime)]
+pub fn punch_over_gun(method: String, options: String, gun: &NativeGun) -> napi::Result<NativeSocketTask> {
+    punch_over(&method, &options, SignalledBy::Gun(gun.backend()))
+}
+
+fn punch_over(method: &str, options: &str, by: SignalledBy) -> napi::Result<NativeSocketTask> {
+    let options = json::options(options)?;
+    let task = match method {
+        "UDP_HOLE_PUNCH" => api::punch_udp_over(options, by),
+        "TCP_HOLE_PUNCH" => api::punch_tcp_over(options, by),
+        _ => api::tcp_simultaneous_open_over(options, by),
+    };
+    Ok(NativeSocketTask(ObjectTask::new(task)))
+}
+
+/// Connects by ICE at the Gun relays that the options name; the result is a `NativeSocket`.
 #[napi(js_name = "connectWithICE", async_runtime)]
-pub fn connect_with_ice(options: String, signalling: &NativeSignalling) -> napi::Result<NativeSocketTask> {
-    let options = json::options(&options)?;
-    let engine = signalling.engine.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-    let engine = engine.ok_or_else(|| error::to_js(Error::invalid("signaling", "serves one attempt only")))?;
-    Ok(NativeSocketTask(ObjectTask::new(api::connect_with_ice(options, engine))))
+pub fn connect_with_ice(options: String) -> napi::Result<NativeSocketTask> {
+    ice(&options, SignalledBy::Relays)
+}
+
+/// The same over the signalling object, which serves one attempt.
+#[napi(js_name = "connectWithICEOverSignalling", async_runtime)]
+pub fn connect_with_ice_over_signalling(
+    options: String,
+    signalling: &NativeSignalling,
+) -> napi::Result<NativeSocketTask> {
+    ice(&options, SignalledBy::Program(signalling.take()?))
+}
+
+/// The same over the program's Gun database.
+#[napi(js_name = "connectWithICEOverGun", async_runtime)]
+pub fn connect_with_ice_over_gun(options: String, gun: &NativeGun) -> napi::Result<NativeSocketTask> {
+    ice(&options, SignalledBy::Gun(gun.backend()))
+}
+
+fn ice(options: &str, by: SignalledBy) -> napi::Result<NativeSocketTask> {
+    Ok(NativeSocketTask(ObjectTask::new(api::connect_with_ice(json::options(options)?, by))))
 }
 
 /// Allocates an address at a TURN server; the result is a `NativeAllocation`.
@@ -226,6 +269,14 @@ impl NativeSignalling {
     #[napi]
     pub fn close(&self) {
         self.end.close();
+    }
+}
+
+impl NativeSignalling {
+    /// The engine's end, once.
+    fn take(&self) -> napi::Result<api::Signalling> {
+        let engine = self.engine.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        engine.ok_or_else(|| error::to_js(Error::invalid("signaling", "serves one attempt only")))
     }
 }
 

@@ -71,6 +71,35 @@ test('a peer is reached by its id through a live database', async (t) => {
   assert.equal(await heard, 'hello');
 });
 
+test('single ways meet by name through live databases and relays by address', async (t) => {
+  const { url } = await relay(t);
+  const ids = (localId, remoteId) => ({ localId, remoteId, allowPrivate: true, timeout: DEADLINE });
+  const live = () => database(t, url);
+  // One form a side, each of those in which the original package took Gun.
+  const pairs = [
+    ['performUDPHolePunch', 'UDP_HOLE_PUNCH', { gun: live(), localPort: 0 }, { signaling: live() }],
+    ['performTCPHolePunch', 'TCP_HOLE_PUNCH', { gunInstance: live(), localPorts: [0] }, { gunOptions: { gun: live() } }],
+    ['performTCPSimultaneousOpen', 'TCP_SIMULTANEOUS_OPEN', { signaling: live() }, { gunOptions: { instance: live() } }],
+    ['connectWithICE', 'ICE', { signaling: live(), stunServers: [] }, { gun: url }],
+    ['performUDPHolePunch', 'UDP_HOLE_PUNCH', { gunPeers: [url] }, { gunOptions: { peers: [url] } }],
+  ];
+  for (const [name, type, here, there] of pairs) {
+    const sides = [api[name]({ ...ids('one', 'two'), ...here }), api[name]({ ...ids('two', 'one'), ...there })];
+    const [one, two] = await within(Promise.all(sides), name);
+    t.after(() => Promise.all([one.close(), two.close()]));
+    assert.deepEqual([one.connectionType, one.port], [type, two.localPort], name);
+    for (const [from, to] of [[one, two], [two, one]]) {
+      const heard = event(to, 'data');
+      from.send(`by ${name}`);
+      assert.equal(String(await heard), `by ${name}`);
+    }
+  }
+  const key = (secret) => ({ ...ids('one', 'two'), gun: live(), key: secret });
+  const other = { ...key('another'), localId: 'two', remoteId: 'one', timeout: 1000 };
+  const attempts = [{ ...key('secret'), timeout: 1000 }, other].map((options) => api.performUDPHolePunch(options));
+  for (const attempt of attempts) await assert.rejects(within(attempt, 'an end'), { code: 'ERR_PEER_UNREACHABLE' });
+});
+
 test('content ids are mapped through live databases', async (t) => {
   const { url } = await relay(t);
   const gun = database(t, url);

@@ -10,7 +10,16 @@ import { CONNECTION_TYPE, ICECandidateType } from './constants';
 /** An address and a port, or `host:port`. */
 export type Endpoint = string | { host: string; port?: number } | { address: string; port?: number };
 
-/** A hole to be punched to a known endpoint. Signalling over Gun (`gun`) is not part of this version. */
+/** A Gun database of the program: an instance of the package `gun`, or any object with its `get`, `put` and `on`. */
+export interface GunDatabase {
+  get: any;
+  put: any;
+}
+
+/** Gun in every form: a live database, the address of a relay, several, or what Gun itself takes. */
+export type GunForm = GunDatabase | string | URL | string[] | { peers: string | string[] | Record<string, unknown> };
+
+/** A hole to be punched, to a known endpoint or to a peer that is met over Gun or signalling of the program. */
 export interface HolePunchOptions {
   /** The peer's endpoint as the internet sees it. The peer calls at about the same time, with ours. */
   remoteEndpoint?: Endpoint;
@@ -26,12 +35,28 @@ export interface HolePunchOptions {
   timeout?: number;
   /** Another name of `timeout`. */
   punchTimeout?: number;
+  /** Our name, any text. Without `remoteEndpoint` both names are needed, the peer gives them the other way round. */
   localId?: string;
   remoteId?: string;
-  /** Refused unless `remoteEndpoint` is given, which needs no signalling. */
-  gun?: unknown;
-  /** The same. */
-  signaling?: unknown;
+  /** Where the peer is met when there is no `remoteEndpoint`. Without a `key` whoever knows both names can be the peer. */
+  gun?: GunForm;
+  /** Another name of `gun`, or an object that carries the messages. */
+  signaling?: GunForm | SignalingCarrier;
+  /** Another name of `gun`. */
+  gunInstance?: GunForm;
+  gunOptions?: { gun?: GunForm; instance?: GunForm; peers?: string | string[] | Record<string, unknown> };
+  /** Addresses of Gun relays. */
+  gunPeers?: string[];
+  /** Who tells us our endpoint when the peer is met. Default three public ones, or none with `localOnly`. */
+  stunServers?: string[];
+  /** Punch over IPv6 as well when the peer is met. Default false. */
+  enableIPv6?: boolean;
+  /** Another name of `enableIPv6`. */
+  useIPv6?: boolean;
+  /** Try private and loopback addresses that the peer names: for peers in one network or on one machine. */
+  allowPrivate?: boolean;
+  /** Ask no STUN server that was not named. Default false, or DIG_NAT_LOCAL_ONLY=1. */
+  localOnly?: boolean;
   signal?: AbortSignal;
 }
 
@@ -68,12 +93,22 @@ export interface SignalingCarrier {
   receive(): Promise<Bytes | string | null | undefined>;
 }
 
-/** A connection by ICE. Signalling over Gun is not part of this version. */
+/** A connection by ICE over Gun or over signalling of the program. */
 export interface ICEOptions {
-  /** Of two sides that give both names the one with the greater name controls. */
+  /** Any text; over Gun both names are needed. Of two sides that give both, the one with the greater name controls. */
   localId?: string;
   remoteId?: string;
-  signaling?: SignalingCarrier;
+  /** Where the peer is met, or an object that carries the messages. */
+  signaling?: GunForm | SignalingCarrier;
+  /** Another name of `signaling`. */
+  gun?: GunForm;
+  /** Another name of `signaling`. */
+  gunInstance?: GunForm;
+  gunOptions?: { gun?: GunForm; instance?: GunForm; peers?: string | string[] | Record<string, unknown> };
+  /** Addresses of Gun relays. */
+  gunPeers?: string[];
+  /** Secret text that both sides know. Without one, whoever knows both names can take the peer's place over Gun. */
+  key?: string;
   /** Default three public ones, or none with `localOnly`. */
   stunServers?: string[];
   turnServer?: string;
@@ -226,13 +261,13 @@ export declare class ICEClient extends EventEmitter {
   on(event: string | symbol, listener: (...values: any[]) => void): this;
 }
 
-/** Opens a UDP path to `remoteEndpoint`; the peer does the same at about the same time. */
+/** Opens a UDP path to `remoteEndpoint`, or to the peer met over Gun; the peer does the same at about the same time. */
 export declare function performUDPHolePunch(options: HolePunchOptions): Promise<PunchedSocket>;
-/** Opens a TCP connection to `remoteEndpoint`; the peer does the same at about the same time. */
+/** Opens a TCP connection to `remoteEndpoint`, or to the peer met over Gun; the peer does the same. */
 export declare function performTCPHolePunch(options: HolePunchOptions): Promise<PunchedSocket>;
 /** The same as `performTCPHolePunch()` under the other name: both sides listen and connect. */
 export declare function performTCPSimultaneousOpen(options: HolePunchOptions): Promise<PunchedSocket>;
-/** Finds a pair of addresses that works, by ICE (RFC 8445) over `signaling`. */
+/** Finds a pair of addresses that works, by ICE (RFC 8445) over Gun or `signaling`. */
 export declare function connectWithICE(options: ICEOptions): Promise<PunchedSocket>;
 /** Allocates an address at the first of the named TURN servers that grants one. */
 export declare function createTURNAllocation(options: TURNOptions): Promise<TURNAllocation>;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use dig_nat_core::Error;
-use dig_nat_core::api::{self, SignallingEnd};
+use dig_nat_core::api::{self, SignalledBy, SignallingEnd};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
@@ -30,12 +30,19 @@ pub fn punch(py: Python<'_>, method: &str, options: &str) -> PyResult<Operation>
     Ok(Operation::task(&engine, false, |_| punch(options), move |py, socket| PunchedSocket::python(py, &owner, socket)))
 }
 
-/// Connects by ICE over a signalling object, which serves one attempt.
+/// Connects by ICE over a signalling object, which serves one attempt, or at the Gun relays that the options name.
 #[pyfunction]
-pub fn connect_with_ice(py: Python<'_>, options: &str, signalling: &Signalling) -> PyResult<Operation> {
+#[pyo3(signature = (options, signalling=None))]
+pub fn connect_with_ice(py: Python<'_>, options: &str, signalling: Option<&Signalling>) -> PyResult<Operation> {
     let options = convert::options(options)?;
-    let end = lock(&signalling.0.get()?.1.engine).take();
-    let end = end.ok_or_else(|| errors::raise(&Error::invalid("signaling", "serves one attempt only")))?;
+    let end = match signalling {
+        Some(signalling) => {
+            let end = lock(&signalling.0.get()?.1.engine).take();
+            let once = || errors::raise(&Error::invalid("signaling", "serves one attempt only"));
+            SignalledBy::Program(end.ok_or_else(once)?)
+        }
+        None => SignalledBy::Relays,
+    };
     let engine = Engine::current(py)?;
     let owner = engine.clone();
     let make = |_| api::connect_with_ice(options, end);

@@ -394,6 +394,7 @@ mod tests {
         let expected = core::NodeOptions {
             port: 1,
             enable_ipv6: true,
+            prefer_ipv6: true,
             enable_tcp: false,
             enable_udp: true,
             local_enabled: false,

@@ -38,6 +38,9 @@ pub struct DigNatNodeOptions {
     pub port: u16,
     /// Listen on IPv6 as well as IPv4 and dial both. Default off.
     pub enable_ipv6: DigNatSwitch,
+    /// Dial a peer's IPv6 addresses a quarter of a second before its IPv4 ones; off is the other way round. It does nothing
+    /// without enable_ipv6. Default on.
+    pub prefer_ipv6: DigNatSwitch,
     /// Accept and dial TCP connections. Default on.
     pub enable_tcp: DigNatSwitch,
     /// Accept and dial QUIC (UDP) connections. Default on.
@@ -368,6 +371,7 @@ pub(crate) unsafe fn node(options: *const DigNatNodeOptions) -> Result<NodeOptio
         let c = argument::options(options, "node options")?;
         let mut node = NodeOptions { port: c.port, ..NodeOptions::default() };
         switch(&mut node.enable_ipv6, c.enable_ipv6, "enable_ipv6")?;
+        switch(&mut node.prefer_ipv6, c.prefer_ipv6, "prefer_ipv6")?;
         switch(&mut node.enable_tcp, c.enable_tcp, "enable_tcp")?;
         switch(&mut node.enable_udp, c.enable_udp, "enable_udp")?;
         switch(&mut node.local_enabled, c.local_enabled, "local_enabled")?;

@@ -1,4 +1,4 @@
-//! Single holes through NATs to a known endpoint. Not here: what they give (`socket`); the attempts that nodes make.
+//! Single holes through NATs, to a known endpoint or to a peer that is met at Gun relays. Not here: what they give (`socket`); the attempts that nodes make.
 
 use std::ffi::c_void;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::runtime::{DigNatRuntime, Runtime};
 use crate::socket;
 use crate::task::{DigNatDoneFn, DigNatTask, Operation};
 
-/// Opens a UDP path to remote_endpoint; the peer does the same at about the same time. Result: as of dig_nat_socket_info,
+/// Opens a UDP path to remote_endpoint, or to the peer met at gun_peers; the peer does the same at about the same time. Result: as of dig_nat_socket_info,
 /// and the socket for dig_nat_result_take_socket. Fails with DIG_NAT_STATUS_PEER_UNREACHABLE when the peer did not answer
 /// in time.
 #[unsafe(no_mangle)]
@@ -29,7 +29,7 @@ pub unsafe extern "C" fn dig_nat_punch_udp(
     unsafe { begin(runtime, done, user, task, error, || Ok(punching(options::punch(options)?, punch_udp))) }
 }
 
-/// Opens a TCP connection to remote_endpoint; the peer does the same at about the same time. Result and errors: as of
+/// Opens a TCP connection to remote_endpoint, or to the peer met at gun_peers; the peer does the same at about the same time. Result and errors: as of
 /// dig_nat_punch_udp.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dig_nat_punch_tcp(

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use dig_nat_core::Error;
-use dig_nat_core::api::{Signalling, SignallingEnd, connect_with_ice, signalling};
+use dig_nat_core::api::{SignalledBy, Signalling, SignallingEnd, connect_with_ice, signalling};
 
 use crate::argument::{self, out};
 use crate::edge::{edge, value_edge};
@@ -119,7 +119,7 @@ pub unsafe extern "C" fn dig_nat_signaling_free(signaling: *mut DigNatSignaling)
 }
 
 /// Finds a pair of addresses that works, by ICE (RFC 8445); the peer does the same at the other end of `signaling`, which
-/// serves one attempt. Result: as of dig_nat_socket_info, and the socket for dig_nat_result_take_socket.
+/// serves one attempt; with NULL both sides meet at the gun_peers of the options. Result: as of dig_nat_socket_info, and the socket for dig_nat_result_take_socket.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dig_nat_connect_with_ice(
     runtime: *const DigNatRuntime,
@@ -134,9 +134,13 @@ pub unsafe extern "C" fn dig_nat_connect_with_ice(
     unsafe {
         begin(runtime, done, user, task, error, || {
             let options = options::ice(options)?;
-            let ends = handles::get(signaling)?;
-            let end = ends.with(|ends| ends.engine.lock().unwrap_or_else(PoisonError::into_inner).take());
-            let end = end.ok_or_else(|| Error::invalid("signaling", "serves one attempt only"))?;
+            let end = if signaling.is_null() {
+                SignalledBy::Relays
+            } else {
+                let ends = handles::get(signaling)?;
+                let end = ends.with(|ends| ends.engine.lock().unwrap_or_else(PoisonError::into_inner).take());
+                SignalledBy::Program(end.ok_or_else(|| Error::invalid("signaling", "serves one attempt only"))?)
+            };
             Ok(move |runtime: &Arc<_>| {
                 let owner = Arc::clone(runtime);
                 Operation::object(connect_with_ice(options, end), move |connected| socket::record(&owner, connected))

@@ -276,6 +276,7 @@ impl Node {
             turn: Vec::new(),
             registry: ConnectionRegistry::in_memory(),
             ipv6: true,
+            ipv4_first: false,
         };
         let stop = CancellationToken::new();
         let connector = Connector::new(fabric.clone(), config, stop.clone());

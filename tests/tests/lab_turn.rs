@@ -88,6 +88,7 @@ impl Node {
             turn: turn.into_iter().collect(),
             registry: ConnectionRegistry::in_memory(),
             ipv6: false,
+            ipv4_first: false,
         };
         let connector = Connector::new(fabric.clone(), config, stop.clone());
         let running = connector.clone();

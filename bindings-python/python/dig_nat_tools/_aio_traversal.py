@@ -198,11 +198,14 @@ async def create_turn_allocation(**options: Unpack[TurnKeywords]) -> TurnAllocat
     return TurnAllocation(await run(_native.create_turn_allocation(encode(options))))
 
 
-async def connect_with_ice(signaling: Signaling, **options: Unpack[IceKeywords]) -> PunchedSocket:
+async def connect_with_ice(signaling: Signaling | None = None, **options: Unpack[IceKeywords]) -> PunchedSocket:
     """Finds a pair of addresses that works, by ICE (RFC 8445); the peer does the same at the other end of ``signaling``.
 
-    An exception of ``signaling`` ends the attempt and comes out here.
+    Without ``signaling`` both sides meet at the Gun relays ``gun_peers`` under ``local_id`` and ``remote_id``. An exception
+    of ``signaling`` ends the attempt and comes out here.
     """
+    if signaling is None:
+        return PunchedSocket(await run(_native.connect_with_ice(encode(options))))
     ends = _native.Signalling()
     operation = _native.connect_with_ice(encode(options), ends)
     connecting = asyncio.ensure_future(run(operation))

@@ -206,11 +206,14 @@ def create_turn_allocation(**options: Unpack[TurnKeywords]) -> TurnAllocation:
     return TurnAllocation(run_blocking(_native.create_turn_allocation(encode(options))))
 
 
-def connect_with_ice(signaling: Signaling, **options: Unpack[IceKeywords]) -> PunchedSocket:
+def connect_with_ice(signaling: Signaling | None = None, **options: Unpack[IceKeywords]) -> PunchedSocket:
     """Finds a pair of addresses that works, by ICE (RFC 8445); the peer does the same at the other end of ``signaling``.
 
-    An exception of ``signaling`` ends the attempt and comes out here.
+    Without ``signaling`` both sides meet at the Gun relays ``gun_peers`` under ``local_id`` and ``remote_id``. An exception
+    of ``signaling`` ends the attempt and comes out here.
     """
+    if signaling is None:
+        return PunchedSocket(run_blocking(_native.connect_with_ice(encode(options))))
     ends = _native.Signalling()
     operation = _native.connect_with_ice(encode(options), ends)
     failures: list[Exception] = []

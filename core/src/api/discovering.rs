@@ -211,6 +211,7 @@ impl Node {
             self.note_announced(&key, priority, &host)?;
             discovery.announce(&key, priority).await;
         }
+        self.expire(key, options.ttl_ms.map(Duration::from_millis), &running);
         Ok(())
     }
 
@@ -265,13 +266,8 @@ impl Node {
 
     /// Takes an announcement back, wherever it was made.
     pub(super) async fn withdraw(&self, key: &ContentKey) -> Result<bool> {
-        let mut keys = vec![key.clone()];
-        if let ContentKey::Hash(hash) = key {
-            let ids = self.inner.library.mappings().into_iter().filter(|(_, mapped)| mapped == hash);
-            keys.extend(ids.map(|(id, _)| ContentKey::Id(id)));
-        }
         let mut any = false;
-        for key in keys {
+        for key in self.with_ids(key) {
             let Some(host) = self.forget_announced(&key) else { continue };
             any = true;
             // A host that was stopped meanwhile has withdrawn everything.
@@ -279,7 +275,25 @@ impl Node {
                 discovery.withdraw(&key).await;
             }
         }
+        lock(&self.inner.expiries).remove(key);
         Ok(any)
+    }
+
+    /// Announces it no more from the next start on.
+    pub(super) fn forget_all_of(&self, key: &ContentKey) {
+        for key in self.with_ids(key) {
+            self.forget_announced(&key);
+        }
+    }
+
+    /// A key with the content ids of its hash.
+    fn with_ids(&self, key: &ContentKey) -> Vec<ContentKey> {
+        let mut keys = vec![key.clone()];
+        if let ContentKey::Hash(hash) = key {
+            let ids = self.inner.library.mappings().into_iter().filter(|(_, mapped)| mapped == hash);
+            keys.extend(ids.map(|(id, _)| ContentKey::Id(id)));
+        }
+        keys
     }
 
     /// Lets others of this process find this node by its port.
@@ -328,6 +342,42 @@ mod tests {
 
     fn options() -> NodeOptions {
         NodeOptions { interfaces: vec!["lo".to_owned()], local_only: true, ..NodeOptions::default() }
+    }
+
+    /// Waits until as many announcements are there.
+    async fn until_announced(node: &Node, count: usize) {
+        let there = async {
+            while lock(&node.inner.announced).len() != count {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), there).await.expect("in time");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_announcement_with_a_lifetime_ends_by_itself() {
+        let one = PeerDiscoveryManager::new(options()).expect("made");
+        let (brief, kept): (ContentKey, ContentKey) = ("brief".parse().expect("a key"), "kept".parse().expect("a key"));
+        let ttl = |ttl_ms| AnnounceOptions { ttl_ms, ..AnnounceOptions::default() };
+        one.announce(brief.clone(), ttl(Some(1000))).await.expect("announced");
+        // Said again, it holds as the last word says.
+        one.announce(kept.clone(), ttl(Some(1000))).await.expect("announced");
+        one.announce(kept.clone(), ttl(None)).await.expect("announced");
+        assert_eq!(lock(&one.node.inner.announced).len(), 2);
+        until_announced(&one.node, 1).await;
+        assert!(!one.withdraw(&brief).await.expect("asked") && lock(&one.node.inner.expiries).is_empty());
+        // What ends by itself does not come again with the next start.
+        one.announce(brief.clone(), ttl(Some(3_600_000))).await.expect("announced");
+        one.stop().await.expect("stopped");
+        until_announced(&one.node, 1).await;
+        assert!(lock(&one.node.inner.expiries).is_empty());
+        one.start().await.expect("started");
+        assert!(one.withdraw(&kept).await.expect("asked") && !one.withdraw(&brief).await.expect("asked"));
+        for wrong in [0, 999, 366 * 24 * 3_600_000] {
+            let error = one.announce(brief.clone(), ttl(Some(wrong))).await.expect_err("out of range");
+            assert!(error.to_string().starts_with("ttl"), "{error}");
+        }
+        one.stop().await.expect("stopped");
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -1,9 +1,9 @@
-//! One connection by ICE (RFC 8445) over signalling that the program carries. Not here: the ICE that nodes do by
+//! One connection by ICE (RFC 8445) over signalling. Not here: the ICE that nodes do by
 //! themselves.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::future::select_all;
@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::nat::stun_servers;
-use super::signalling::Signalling;
+use super::rendezvous::{Names, SignalledBy};
 use super::socket::{Out, PortReader, PunchedSocket, SocketInfo};
 use super::task::Task;
 use super::turn;
@@ -26,19 +26,36 @@ use crate::nat::stun::driver::lookup;
 use crate::net::interfaces::{local_addresses, source_towards};
 use crate::net::udp::UdpPort;
 
+/// Time for the checks when the peer came late.
+const LEAST: Duration = Duration::from_secs(1);
+
 /// Finds a pair of addresses that works and gives a socket on it: host, server-reflexive and relayed candidates are
-/// gathered, told over `signalling` as they come, and checked. The peer does the same with the other end.
+/// gathered, told over signalling as they come, and checked. The peer does the same with the other end. Over Gun both
+/// sides give both names, and `timeout` begins with waiting for the peer.
 ///
-/// Errors: `InvalidArgument`, `AddressInUse`, `PeerUnreachable` when no pair works, `Timeout`, `ConnectionClosed` when
-/// signalling ends too early, `Cancelled`.
-pub fn connect_with_ice(options: IceOptions, mut signalling: Signalling) -> Task<PunchedSocket> {
+/// Errors: `InvalidArgument`, `AddressInUse`, `PeerUnreachable` when the peer does not come or no pair works, `Timeout`,
+/// `ConnectionClosed` when signalling ends too early, `Cancelled`.
+pub fn connect_with_ice(options: IceOptions, by: impl Into<SignalledBy>) -> Task<PunchedSocket> {
+    let by = by.into();
     Task::spawn(async move |cancel| {
-        let (options, mut readers) = prepare(&options).await?;
+        let started = Instant::now();
+        let names = Names {
+            local: options.local_id.as_deref(),
+            remote: options.remote_id.as_deref(),
+            key: options.key.as_deref(),
+            relays: &options.gun_peers,
+        };
+        let (mut plan, mut readers) = prepare(&options).await?;
+        let mut met = tokio::select! {
+            met = names.meet(by, plan.timeout) => met?,
+            () = cancel.cancelled() => return Err(Error::new(ErrorKind::Cancelled, "ICE was cancelled")),
+        };
+        plan.timeout = plan.timeout.saturating_sub(started.elapsed()).max(LEAST);
         let (early, mut came_early) = mpsc::channel(limits::RAW_DATAGRAMS);
         // The peer may have its pair, and use it, before we have ours.
         let keep = |from, bytes| drop(early.try_send((from, bytes)));
         let connected = tokio::select! {
-            connected = driver::connect(options, &mut signalling) => connected,
+            connected = driver::connect(plan, &mut *met.signal) => connected,
             error = read(&mut readers, &keep) => Err(error),
             () = cancel.cancelled() => Err(Error::new(ErrorKind::Cancelled, "ICE was cancelled")),
         };

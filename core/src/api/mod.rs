@@ -8,6 +8,7 @@ mod diagnose;
 mod discovering;
 mod downloads;
 mod events;
+mod expiring;
 mod hashing;
 mod host;
 mod ice;
@@ -20,7 +21,9 @@ mod punching;
 mod reachability;
 mod records;
 mod registry;
+mod rendezvous;
 mod sharing;
+mod signalled;
 mod signalling;
 mod socket;
 mod task;
@@ -47,6 +50,8 @@ pub use records::{
     RemoteFile,
 };
 pub use registry::{ConnectionRegistry, RegistryEntry};
+pub use rendezvous::SignalledBy;
+pub use signalled::{punch_tcp_over, punch_udp_over, tcp_simultaneous_open_over};
 pub use signalling::{Signalling, SignallingEnd, signalling};
 pub use socket::{PunchedSocket, SocketInfo};
 pub use task::{Canceller, Task};

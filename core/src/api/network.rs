@@ -155,6 +155,12 @@ impl NetworkManager {
         self.node.set_gun_backend(graph);
     }
 
+    /// Remembers what worked in this table, and goes by it, from the next start on. A node that keeps its own files keeps
+    /// its own table too.
+    pub fn set_connection_registry(&self, registry: Option<&super::ConnectionRegistry>) {
+        self.node.set_connection_registry(registry.map(super::ConnectionRegistry::table));
+    }
+
     /// Subscribes to events.
     pub fn subscribe(&self) -> EventStream {
         self.node.subscribe()

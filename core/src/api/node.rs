@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use super::connect;
 use super::connection::Connection;
 use super::events::{EventBus, EventStream};
+use super::expiring::Expiry;
 use super::reachability::Reachability;
 use super::records::{DiscoveredPeer, FileCallback};
 use super::watching::Watches;
@@ -68,6 +69,10 @@ pub(super) struct Inner {
     id: OnceLock<String>,
     callback: Mutex<Option<FileCallback>>,
     graph: Mutex<Option<Arc<dyn GunBackend>>>,
+    /// The program's table of what worked.
+    registry: Mutex<Option<ConnectionRegistry>>,
+    /// When announcements end by themselves.
+    pub(super) expiries: Mutex<BTreeMap<ContentKey, Expiry>>,
     manual: Mutex<Vec<(Candidate, Option<ContentKey>)>>,
     /// Announced on demand, besides what the library holds, and by which node.
     pub(super) announced: Mutex<BTreeMap<ContentKey, (Priority, Weak<Inner>)>>,
@@ -110,6 +115,8 @@ impl Node {
                 id: OnceLock::new(),
                 callback: Mutex::default(),
                 graph: Mutex::default(),
+                registry: Mutex::default(),
+                expiries: Mutex::default(),
                 manual: Mutex::default(),
                 announced: Mutex::default(),
                 lower: Mutex::default(),
@@ -343,9 +350,11 @@ impl Node {
         }
     }
 
-    /// What led to which peer before: kept with the node's other files, or only in memory.
+    /// What led to which peer before: kept with the node's other files, else the program's table, else only in memory.
     async fn registry(&self) -> Result<ConnectionRegistry> {
-        let Some(dir) = self.inner.node.state_dir() else { return Ok(ConnectionRegistry::in_memory()) };
+        let Some(dir) = self.inner.node.state_dir() else {
+            return Ok(lock(&self.inner.registry).clone().unwrap_or_else(ConnectionRegistry::in_memory));
+        };
         let path = dir.join("connections.json");
         let opening = tokio::task::spawn_blocking(move || ConnectionRegistry::open(&path)).await;
         let (registry, warning) = opening
@@ -440,6 +449,11 @@ impl Node {
     /// From the next start on.
     pub(crate) fn set_gun_backend(&self, graph: Option<Arc<dyn GunBackend>>) {
         *lock(&self.inner.graph) = graph;
+    }
+
+    /// From the next start on.
+    pub(crate) fn set_connection_registry(&self, registry: Option<ConnectionRegistry>) {
+        *lock(&self.inner.registry) = registry;
     }
 
     /// Asks the user's callback for content that no file answers, and keeps what it describes.

@@ -1,5 +1,6 @@
 //! Single holes through NATs to an endpoint that the program knows: both sides call at about the same time, each with
-//! the other's endpoint. Not here: the attempts that nodes make by themselves, over signalling.
+//! the other's endpoint. Not here: holes to a peer that tells its endpoints over signalling (`signalled`), and the attempts
+//! that nodes make by themselves.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -7,6 +8,8 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
+use super::rendezvous::SignalledBy;
+use super::signalled;
 use super::socket::{Out, PortReader, PunchedSocket, SocketInfo};
 use super::task::Task;
 use crate::base::error::{Error, ErrorKind, Result};
@@ -15,35 +18,43 @@ use crate::base::options::{FromJson, PunchOptions};
 use crate::nat::method::{Method, Transport};
 use crate::nat::policy::{Origin, Policy};
 use crate::nat::punch::SessionKey;
-use crate::nat::punch::driver::{LocalPort, punch_tcp_to, punch_udp_to};
+use crate::nat::punch::driver::{LocalPort, PunchedTcp, PunchedUdp, punch_tcp_to, punch_udp_to};
 use crate::nat::stun::driver::lookup;
 use crate::nat::stun::server::host_and_port;
 use crate::net::udp::UdpPort;
 
-/// Opens a UDP path to the peer's endpoint. The peer does the same at the same time, or within `timeout`.
+/// Opens a UDP path to the peer's endpoint, or, without `remoteEndpoint`, to the peer that is met at Gun relays
+/// ([`punch_udp_over`](super::punch_udp_over)). The peer does the same at the same time, or within `timeout`.
 ///
 /// Errors: `InvalidArgument`, `AddressInUse` when no local port is free, `PeerUnreachable` when the peer did not answer,
 /// `Timeout` for a name that cannot be looked up, `Cancelled`.
 pub fn punch_udp(options: PunchOptions) -> Task<PunchedSocket> {
+    if is_met_at_relays(&options) {
+        return super::punch_udp_over(options, SignalledBy::Relays);
+    }
     Task::spawn(async move |cancel| {
         let ends = Ends::of(&options).await?;
         let port = ends.on_a_free_port(UdpPort::bind)?;
         let given = LocalPort { port, driven: false };
         let closed = CancellationToken::new();
         let punching = punch_udp_to(given, ends.remote, ends.key.as_ref(), ends.timeout, &closed);
-        let won = until(punching, &cancel, &closed).await?;
-        let local = won.port.local_address().map_err(|cause| Error::io("read the address of a UDP port", cause))?;
-        let info = SocketInfo::new(Method::UdpPunch, Transport::Udp, local, won.remote);
-        let mut reader = PortReader::new(won.port.clone());
-        Ok(PunchedSocket::datagrams(info, Out::Port(won.port), won.remote, closed, |inbox| async move {
-            let put = |from, bytes| inbox.put(from, bytes);
-            loop {
-                if let Err(error) = reader.next(&put).await {
-                    return error;
-                }
-            }
-        }))
+        over_udp(until(punching, &cancel, &closed).await?, closed)
     })
+}
+
+/// The socket on a path that was opened.
+pub(super) fn over_udp(won: PunchedUdp, closed: CancellationToken) -> Result<PunchedSocket> {
+    let local = won.port.local_address().map_err(|cause| Error::io("read the address of a UDP port", cause))?;
+    let info = SocketInfo::new(Method::UdpPunch, Transport::Udp, local, won.remote);
+    let mut reader = PortReader::new(won.port.clone());
+    Ok(PunchedSocket::datagrams(info, Out::Port(won.port), won.remote, closed, |inbox| async move {
+        let put = |from, bytes| inbox.put(from, bytes);
+        loop {
+            if let Err(error) = reader.next(&put).await {
+                return error;
+            }
+        }
+    }))
 }
 
 /// Opens a TCP connection to the peer's endpoint: both sides listen and connect on one port each.
@@ -60,17 +71,28 @@ pub fn tcp_simultaneous_open(options: PunchOptions) -> Task<PunchedSocket> {
 }
 
 fn tcp(options: PunchOptions, method: Method) -> Task<PunchedSocket> {
+    if is_met_at_relays(&options) {
+        return signalled::tcp(options, method, SignalledBy::Relays);
+    }
     Task::spawn(async move |cancel| {
         let ends = Ends::of(&options).await?;
         let at =
             ends.on_a_free_port(|at| std::net::TcpListener::bind(at).map(|_| at).map_err(|cause| in_use(at, cause)))?;
         let closed = CancellationToken::new();
         let punching = punch_tcp_to(at, ends.remote, ends.key.as_ref(), ends.timeout, &closed);
-        let won = until(punching, &cancel, &closed).await?;
-        let local = won.stream.local_addr().map_err(|cause| Error::io("read the address of a TCP port", cause))?;
-        let info = SocketInfo::new(method, Transport::Tcp, local, won.remote);
-        Ok(PunchedSocket::stream(info, won.stream, closed))
+        over_tcp(method, until(punching, &cancel, &closed).await?, closed)
     })
+}
+
+/// The socket on a connection that was made.
+pub(super) fn over_tcp(method: Method, won: PunchedTcp, closed: CancellationToken) -> Result<PunchedSocket> {
+    let local = won.stream.local_addr().map_err(|cause| Error::io("read the address of a TCP port", cause))?;
+    let info = SocketInfo::new(method, Transport::Tcp, local, won.remote);
+    Ok(PunchedSocket::stream(info, won.stream, closed))
+}
+
+fn is_met_at_relays(options: &PunchOptions) -> bool {
+    options.remote_endpoint.is_empty() && !options.gun_peers.is_empty()
 }
 
 /// Runs an attempt whose leftovers end with `closed`.
@@ -102,7 +124,7 @@ impl Ends {
     async fn of(options: &PunchOptions) -> Result<Self> {
         options.validate()?;
         if options.remote_endpoint.is_empty() {
-            let problem = "must be given: without it the peers would have to exchange endpoints first (signalling)";
+            let problem = "must be given, or gunPeers with localId and remoteId, to exchange endpoints over signalling";
             return Err(Error::invalid("remoteEndpoint", problem));
         }
         let local = local_host(options).await?;
@@ -117,12 +139,7 @@ impl Ends {
             .map_err(|refusal| Error::invalid("remoteEndpoint", refusal.text()))?;
         let any = if remote.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
         let (host, port) = local.unwrap_or((any, None));
-        let ports = match (port, options.local_ports.as_slice()) {
-            (Some(port), _) => vec![port],
-            (None, []) => vec![options.local_port],
-            (None, ports) => ports.to_vec(),
-        };
-        let local = ports.into_iter().map(|port| SocketAddr::new(host, port)).collect();
+        let local = local_ports(options, port).into_iter().map(|port| SocketAddr::new(host, port)).collect();
         let key = options.key.as_deref().map(|key| SessionKey(Sha256::digest(key.as_bytes()).into()));
         Ok(Self { local, remote, key, timeout: Duration::from_millis(options.timeout_ms) })
     }
@@ -140,7 +157,7 @@ impl Ends {
     }
 }
 
-fn in_use(at: SocketAddr, cause: std::io::Error) -> Error {
+pub(super) fn in_use(at: SocketAddr, cause: std::io::Error) -> Error {
     let kind = match cause.kind() {
         std::io::ErrorKind::AddrInUse => ErrorKind::AddressInUse,
         _ => ErrorKind::Io,
@@ -148,8 +165,17 @@ fn in_use(at: SocketAddr, cause: std::io::Error) -> Error {
     Error::with_source(kind, format!("bind the TCP address {at}"), cause)
 }
 
+/// Our possible ports, that of `localEndpoint` if it names one.
+pub(super) fn local_ports(options: &PunchOptions, named: Option<u16>) -> Vec<u16> {
+    match (named, options.local_ports.as_slice()) {
+        (Some(port), _) => vec![port],
+        (None, []) => vec![options.local_port],
+        (None, ports) => ports.to_vec(),
+    }
+}
+
 /// Our host and, if `localEndpoint` names one, our port; 0 is none.
-async fn local_host(options: &PunchOptions) -> Result<Option<(IpAddr, Option<u16>)>> {
+pub(super) async fn local_host(options: &PunchOptions) -> Result<Option<(IpAddr, Option<u16>)>> {
     let text = options.local_endpoint.as_str();
     if text.is_empty() {
         return Ok(None);

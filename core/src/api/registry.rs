@@ -57,6 +57,11 @@ impl ConnectionRegistry {
         Ok(Self { inner })
     }
 
+    /// The table itself.
+    pub(super) fn table(&self) -> driver::ConnectionRegistry {
+        self.inner.clone()
+    }
+
     /// [`open`](Self::open) on a thread for blocking work.
     pub fn open_in_background(options: RegistryOptions) -> Task<Self> {
         Task::spawn(async move |_| {
@@ -66,10 +71,11 @@ impl ConnectionRegistry {
         })
     }
 
-    /// The ways that led to the peer, as `CONNECTION_TYPE`, latest first. From memory.
+    /// The ways that led to the peer, as `CONNECTION_TYPE`, latest first; as long as no node of the program has said in
+    /// which network we are, those of all networks. From memory.
     pub fn successful_methods(&self, peer: &str) -> Vec<&'static str> {
         let mut methods = Vec::new();
-        for entry in self.inner.get_successful_methods(peer) {
+        for entry in self.inner.methods_here_or_anywhere(peer) {
             let name = entry.connection_type.connection_type(entry.transport);
             if !methods.contains(&name) {
                 methods.push(name);
@@ -80,7 +86,7 @@ impl ConnectionRegistry {
 
     /// The way that led to the peer last. From memory.
     pub fn connection_method(&self, peer: &str) -> Option<RegistryEntry> {
-        self.inner.get_connection_method(peer).map(RegistryEntry::from)
+        self.inner.methods_here_or_anywhere(peer).into_iter().next().map(RegistryEntry::from)
     }
 
     /// Remembers that a way worked. Every spelling of a connection type is understood; what is given back is that of

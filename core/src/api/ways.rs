@@ -202,7 +202,7 @@ impl Ways {
 
 /// How near whoever uses a Gun relay must be: one at a loopback address serves this machine, one at a private address this
 /// network.
-fn near(url: &str) -> Scope {
+pub(super) fn near(url: &str) -> Scope {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let host = rest.split(['/', '?']).next().unwrap_or_default();
     let ip = host.parse::<SocketAddr>().map(|at| at.ip()).or_else(|_| host.trim_matches(['[', ']']).parse::<IpAddr>());

@@ -151,6 +151,9 @@ options! {
         port: u16 = 0, "port" | "tcpPort" | "localTCPPort";
         /// Listen on IPv6 as well as IPv4 and dial both. Default false.
         enable_ipv6: bool = false, "enableIPv6" | "enable_ipv6";
+        /// Dial a peer's IPv6 addresses a quarter of a second before its IPv4 ones; false is the other way round. It does
+        /// nothing without `enableIPv6`. Default true.
+        prefer_ipv6: bool = true, "preferIPv6" | "prefer_ipv6";
         /// Accept and dial TCP connections. Default true.
         enable_tcp: bool = true, "enableTCP" | "enable_tcp";
         /// Accept and dial QUIC (UDP) connections. Default true.

@@ -22,6 +22,9 @@ pub struct DigNatAnnounceOptions {
     /// "high": everywhere, "medium": local network, hash table and connected peers, "low": only the local network. Default
     /// NULL: "high".
     pub priority: *const c_char,
+    /// How long it is announced, in ms; after that it is taken back, unless it was announced again. It ends with the stop
+    /// too. Default 0: until it is taken back. Range 1000 to 31536000000.
+    pub ttl_ms: u64,
 }
 
 /// Options of asking who is known.
@@ -63,6 +66,7 @@ pub(crate) unsafe fn announce(options: *const DigNatAnnounceOptions) -> Result<A
         let mut announce = AnnounceOptions { content_id, ..AnnounceOptions::default() };
         number(&mut announce.port, c.port);
         text(&mut announce.priority, c.priority, "priority")?;
+        announce.ttl_ms = (c.ttl_ms != 0).then_some(c.ttl_ms);
         checked(announce)
     }
 }
@@ -120,9 +124,15 @@ mod tests {
     #[test]
     fn every_field_arrives() {
         let (id, low, hash, dht) = (c"an id".as_ptr(), c"low".as_ptr(), c"a key".as_ptr(), c"dht".as_ptr());
-        let a =
-            DigNatAnnounceOptions { size: size_of::<DigNatAnnounceOptions>(), port: 7, content_id: id, priority: low };
-        let expected = AnnounceOptions { port: 7, content_id: Some("an id".into()), priority: "low".into() };
+        let a = DigNatAnnounceOptions {
+            size: size_of::<DigNatAnnounceOptions>(),
+            port: 7,
+            content_id: id,
+            priority: low,
+            ttl_ms: 5000,
+        };
+        let (content_id, priority) = (Some("an id".into()), "low".into());
+        let expected = AnnounceOptions { port: 7, content_id, priority, ttl_ms: Some(5000) };
         // SAFETY: a complete struct.
         assert_eq!(unsafe { announce(&raw const a) }.expect("valid"), expected);
         let wrong = DigNatAnnounceOptions { priority: dht, ..a };

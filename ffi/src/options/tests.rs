@@ -33,6 +33,7 @@ fn every_field_arrives() {
         size: size_of::<DigNatNodeOptions>(),
         port: 1,
         enable_ipv6: DIG_NAT_SWITCH_ON,
+        prefer_ipv6: DIG_NAT_SWITCH_OFF,
         enable_tcp: DIG_NAT_SWITCH_OFF,
         enable_udp: DIG_NAT_SWITCH_ON,
         local_enabled: DIG_NAT_SWITCH_OFF,
@@ -86,6 +87,7 @@ fn every_field_arrives() {
     let expected = NodeOptions {
         port: 1,
         enable_ipv6: true,
+        prefer_ipv6: false,
         enable_tcp: false,
         enable_udp: true,
         local_enabled: false,

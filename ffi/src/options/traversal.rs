@@ -11,13 +11,14 @@ use dig_nat_core::{Error, Result};
 use super::{DigNatSwitch, checked, directory, number, switch};
 use crate::argument::{self, Sized1st};
 
-/// A hole to be punched to a known endpoint.
+/// A hole to be punched, to a known endpoint or to a peer that is met at Gun relays.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct DigNatPunchOptions {
     /// Bytes of this struct; set by dig_nat_punch_options_init.
     pub size: usize,
-    /// The peer's endpoint, "host:port", as the internet sees it. Default NULL: none, it has to be given.
+    /// The peer's endpoint, "host:port", as the internet sees it. Default NULL: none, both sides tell each other at the
+    /// relays of gun_peers.
     pub remote_endpoint: *const c_char,
     /// Our address and port, "host:port", to punch from. Default NULL: any address and local_port.
     pub local_endpoint: *const c_char,
@@ -32,6 +33,27 @@ pub struct DigNatPunchOptions {
     pub key: *const c_char,
     /// Time for the attempt in ms; the peer has to try within it. Default 10000, range 100 to 120000.
     pub timeout_ms: u64,
+    /// Our name, any text. Both names are needed with gun_peers, the peer gives them the other way round. Default NULL:
+    /// none.
+    pub local_id: *const c_char,
+    /// The peer's name. Default NULL: none.
+    pub remote_id: *const c_char,
+    /// URLs of Gun relays to meet the peer at. Without a key, whoever knows both names can take the peer's place. Default
+    /// NULL: none.
+    pub gun_peers: *const *const c_char,
+    /// How many Gun relays.
+    pub gun_peers_count: usize,
+    /// STUN servers ("host:port" or "stun:host:port") that tell us our endpoint, with gun_peers. Default NULL: three public
+    /// ones, or none when local_only is on.
+    pub stun_servers: *const *const c_char,
+    /// How many STUN servers.
+    pub stun_servers_count: usize,
+    /// Punch over IPv6 as well, with gun_peers. Default off.
+    pub enable_ipv6: DigNatSwitch,
+    /// Try private and loopback addresses that the peer names: for peers in one network or on one machine. Default off.
+    pub allow_private: DigNatSwitch,
+    /// Ask no STUN server that was not named. Default off, or on when the environment variable DIG_NAT_LOCAL_ONLY is 1.
+    pub local_only: DigNatSwitch,
 }
 
 /// A TURN server in the form of WebRTC. It has no size field and will not grow.
@@ -109,6 +131,14 @@ pub struct DigNatIceOptions {
     pub local_only: DigNatSwitch,
     /// Time until a pair works in ms. Default 15000, range 100 to 120000.
     pub timeout_ms: u64,
+    /// URLs of Gun relays to meet the peer at; both names are needed then, the peer gives them the other way round. Default
+    /// NULL: none.
+    pub gun_peers: *const *const c_char,
+    /// How many Gun relays.
+    pub gun_peers_count: usize,
+    /// Secret text that both sides know. Without one, whoever knows both names can take the peer's place in a Gun graph.
+    /// Default NULL: none.
+    pub key: *const c_char,
 }
 
 /// Where the connection registry is kept.
@@ -193,8 +223,15 @@ pub(crate) unsafe fn punch(options: *const DigNatPunchOptions) -> Result<PunchOp
             local_port: c.local_port,
             local_ports: argument::items(c.local_ports, c.local_ports_count, "local_ports")?.to_vec(),
             key: owned(c.key, "key")?,
+            local_id: owned(c.local_id, "local_id")?,
+            remote_id: owned(c.remote_id, "remote_id")?,
+            gun_peers: argument::texts(c.gun_peers, c.gun_peers_count, "gun_peers")?,
+            stun_servers: argument::texts(c.stun_servers, c.stun_servers_count, "stun_servers")?,
             ..PunchOptions::default()
         };
+        switch(&mut punch.enable_ipv6, c.enable_ipv6, "enable_ipv6")?;
+        switch(&mut punch.allow_private, c.allow_private, "allow_private")?;
+        switch(&mut punch.local_only, c.local_only, "local_only")?;
         number(&mut punch.timeout_ms, c.timeout_ms);
         checked(punch)
     }
@@ -233,6 +270,8 @@ pub(crate) unsafe fn ice(options: *const DigNatIceOptions) -> Result<IceOptions>
             turn_password: owned(c.turn_password, "turn_password")?,
             turn_servers: servers(c.turn_servers, c.turn_servers_count)?,
             local_port: c.local_port,
+            gun_peers: argument::texts(c.gun_peers, c.gun_peers_count, "gun_peers")?,
+            key: owned(c.key, "key")?,
             ..IceOptions::default()
         };
         switch(&mut ice.enable_ipv6, c.enable_ipv6, "enable_ipv6")?;
@@ -307,6 +346,7 @@ mod tests {
         let servers =
             vec![TurnServerOption { urls: vec!["turn:b".into()], username: text("u"), credential: text("p") }];
         let ports = [1_u16, 2];
+        let (gun, stun) = ([c"ws://g".as_ptr()], [c"s:1".as_ptr()]);
         let c = DigNatPunchOptions {
             size: size_of::<DigNatPunchOptions>(),
             remote_endpoint: c"a:1".as_ptr(),
@@ -316,6 +356,15 @@ mod tests {
             local_ports_count: 2,
             key: c"k".as_ptr(),
             timeout_ms: 400,
+            local_id: c"us".as_ptr(),
+            remote_id: c"them".as_ptr(),
+            gun_peers: gun.as_ptr(),
+            gun_peers_count: 1,
+            stun_servers: stun.as_ptr(),
+            stun_servers_count: 1,
+            enable_ipv6: DIG_NAT_SWITCH_ON,
+            allow_private: DIG_NAT_SWITCH_ON,
+            local_only: DIG_NAT_SWITCH_ON,
         };
         let expected = PunchOptions {
             remote_endpoint: "a:1".into(),
@@ -324,6 +373,13 @@ mod tests {
             local_ports: vec![1, 2],
             key: text("k"),
             timeout_ms: 400,
+            local_id: text("us"),
+            remote_id: text("them"),
+            gun_peers: vec!["ws://g".into()],
+            stun_servers: vec!["s:1".into()],
+            enable_ipv6: true,
+            allow_private: true,
+            local_only: true,
         };
         // SAFETY: a complete struct, here and below.
         assert_eq!(unsafe { punch(&raw const c) }.expect("valid"), expected);

@@ -66,6 +66,7 @@ impl Reachability {
             turn: turn::of_node(options)?,
             registry: registry.clone(),
             ipv6: options.enable_ipv6,
+            ipv4_first: !options.prefer_ipv6,
         };
         let connector = Connector::new(fabric.clone(), config, stop.clone());
         let running = connector.clone();

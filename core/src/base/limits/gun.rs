@@ -182,6 +182,14 @@ pub const GUN_LETTER_TIMEOUT: Duration = Duration::from_secs(10);
 pub const GUN_LETTER_STALL: Duration = Duration::from_secs(10);
 /// So long after a session its letters stay where the peer can read them.
 pub const GUN_LETTER_LINGER: Duration = Duration::from_secs(5);
+/// Whoever waits for somebody who only knows its name greets again after this: no relay may have been there before.
+pub const GUN_MEETING_AGAIN: Duration = Duration::from_secs(5);
+/// Greetings answered at once in one meeting; those of attempts that have ended long ago may lie in the graph too.
+pub const GUN_MEETING_GREETINGS: usize = 8;
+/// Longest name of one side of a meeting, in bytes; ids of the original package have 36.
+pub const MAX_GUN_MEETING_NAME_BYTES: usize = 1024;
+/// The letters of a meeting are taken away within this time after it.
+pub const GUN_MEETING_END: Duration = Duration::from_secs(20);
 
 /// Slots of one direction of a passage of bytes; what is on its way at once.
 pub const GUN_RING_SLOTS: u64 = 8;

@@ -9,6 +9,8 @@ use crate::base::error::{Error, Result};
 use crate::base::limits;
 use crate::base::priority::Priority;
 
+const DAY_MS: u64 = 24 * 3600 * 1000;
+
 options! {
     /// Options of announcing a content.
     AnnounceOptions {
@@ -19,6 +21,9 @@ options! {
         /// `high`: everywhere, `medium`: local network, hash table and connected peers, `low`: only the local network.
         /// Default `high`.
         priority: String = "high".to_owned(), "priority" | "announceLevel";
+        /// How long it is announced, in ms; after that it is taken back, unless it was announced again. It ends with the
+        /// stop too. Default none: until it is taken back. Range 1000 to 31536000000.
+        ttl_ms: Option<u64> = None, "ttl" | "ttl_ms";
     }
 
     /// Options of asking who is known.
@@ -35,6 +40,9 @@ impl FromJson for AnnounceOptions {
 
     fn validate(&self) -> Result<()> {
         self.priority.parse::<Priority>()?;
+        if let Some(ttl) = self.ttl_ms {
+            in_range("ttl", ttl, 1000, 365 * DAY_MS)?;
+        }
         match &self.content_id {
             Some(id) => in_range("contentId", id.len(), 1, limits::MAX_CONTENT_ID_BYTES),
             None => Ok(()),
@@ -52,7 +60,6 @@ impl FromJson for KnownPeersOptions {
 
 /// The options of a node that concern Gun and its own address. Names are checked by who writes them.
 pub(super) fn check(node: &NodeOptions) -> Result<()> {
-    const DAY_MS: u64 = 24 * 3600 * 1000;
     in_range("gunAnnounceInterval", node.gun_announce_interval_ms, 100, DAY_MS)?;
     in_range("gunAnnounceTTL", node.gun_announce_ttl_ms, 1000, 365 * DAY_MS)?;
     in_range("gunPeerTTL", node.gun_peer_ttl_ms, 1000, 365 * DAY_MS)?;

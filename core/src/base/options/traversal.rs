@@ -12,9 +12,10 @@ use crate::base::error::{Error, Result};
 use crate::base::limits;
 
 options! {
-    /// A hole to be punched to a known endpoint.
+    /// A hole to be punched, to a known endpoint or to a peer that is met over signalling.
     PunchOptions {
-        /// The peer's endpoint, `host:port`, as the internet sees it. Default none: it has to be given.
+        /// The peer's endpoint, `host:port`, as the internet sees it. Default none: both sides tell each other over
+        /// signalling.
         remote_endpoint: String = String::new(), "remoteEndpoint" | "remote_endpoint";
         /// Our address and port, `host:port`, to punch from. Default any address and `localPort`.
         local_endpoint: String = String::new(), "localEndpoint" | "local_endpoint";
@@ -27,6 +28,25 @@ options! {
         key: Option<String> = None, "key";
         /// Time for the attempt in ms; the peer has to try within it. Default 10000, range 100 to 120000.
         timeout_ms: u64 = 10_000, "timeout" | "punchTimeout" | "timeout_ms";
+        /// Our name, any text. Both names are needed with signalling, the peer gives them the other way round. Default
+        /// none.
+        local_id: Option<String> = None, "localId" | "local_id";
+        /// The peer's name. Default none.
+        remote_id: Option<String> = None, "remoteId" | "remote_id";
+        /// URLs of Gun relays to meet the peer at. Without a `key`, whoever knows both names can take the peer's place.
+        /// Default none.
+        gun_peers: Vec<String> = Vec::new(), "gunPeers" | "gun_peers";
+        /// STUN servers (`host:port` or `stun:host:port`) that tell us our endpoint, with signalling. Default empty:
+        /// three public ones, or none when `localOnly` is set.
+        stun_servers: Vec<String> = Vec::new(), "stunServers" | "stun_servers";
+        /// Punch over IPv6 as well, with signalling. Default false.
+        enable_ipv6: bool = false, "enableIPv6" | "useIPv6" | "enable_ipv6";
+        /// Try private and loopback addresses that the peer names: for peers in one network or on one machine. Default
+        /// false.
+        allow_private: bool = false, "allowPrivate" | "allow_private";
+        /// Ask no STUN server that was not named. Default false, or true when the environment variable
+        /// `DIG_NAT_LOCAL_ONLY` is `1`.
+        local_only: bool = env_switch("DIG_NAT_LOCAL_ONLY"), "localOnly" | "local_only";
     }
 
     /// An address that a TURN server relays from.
@@ -81,6 +101,12 @@ options! {
         local_only: bool = env_switch("DIG_NAT_LOCAL_ONLY"), "localOnly" | "local_only";
         /// Time until a pair works in ms. Default 15000, range 100 to 120000.
         timeout_ms: u64 = 15_000, "timeout" | "connectTimeout" | "timeout_ms";
+        /// URLs of Gun relays to meet the peer at; both names are needed then, the peer gives them the other way round.
+        /// Default none.
+        gun_peers: Vec<String> = Vec::new(), "gunPeers" | "gun_peers";
+        /// Secret text that both sides know. Without one, whoever knows both names can take the peer's place in a Gun
+        /// graph. Default none.
+        key: Option<String> = None, "key";
     }
 
     /// Where the connection registry is kept.
@@ -155,6 +181,8 @@ impl FromJson for PunchOptions {
 
     fn validate(&self) -> Result<()> {
         in_range("localPorts", self.local_ports.len(), 0, limits::MAX_PUNCH_LOCAL_PORTS)?;
+        in_range("stunServers", self.stun_servers.len(), 0, limits::MAX_STUN_SERVERS)?;
+        in_range("gunPeers", self.gun_peers.len(), 0, limits::MAX_GUN_RELAYS)?;
         in_range("timeout", self.timeout_ms, 100, 120_000)
     }
 }
@@ -184,6 +212,7 @@ impl FromJson for IceOptions {
 
     fn validate(&self) -> Result<()> {
         in_range("stunServers", self.stun_servers.len(), 0, limits::MAX_STUN_SERVERS)?;
+        in_range("gunPeers", self.gun_peers.len(), 0, limits::MAX_GUN_RELAYS)?;
         check_servers(&self.turn_servers)?;
         in_range("timeout", self.timeout_ms, 100, 120_000)
     }

@@ -59,6 +59,8 @@ struct State {
     lanes: HashMap<PeerId, u16>,
     /// Where the search for a free lane begins, so that the one just used rests longest.
     next_lane: u8,
+    /// Lanes are counted from here.
+    first_lane: u8,
     ended: bool,
 }
 
@@ -100,8 +102,15 @@ impl Post {
         self.shared.file.set(file).map_err(twice)
     }
 
+    /// For a key that many posts use, one after the other: each counts its lanes from somewhere else, so that what one of
+    /// them takes away in the end is not what the next one wrote.
+    pub(super) fn anywhere(self) -> Self {
+        self.shared.lock().first_lane = rand::random();
+        self
+    }
+
     /// Reads the inbox until the stop, or until the backend ends. Sessions that peers begin are handed out; those for
-    /// which there is no room end at once.
+    /// which there is no room end at once, and those of a closed channel are left to others with the same key.
     pub async fn run(&self, arrivals: mpsc::Sender<(PeerId, LetterSignal)>) {
         let reading = async {
             let mut updates = match self.shared.backend.subscribe(&[inbox(&self.shared.own)]) {
@@ -239,7 +248,8 @@ impl Shared {
     fn read(self: &Arc<Self>, text: &str, arrivals: &mpsc::Sender<(PeerId, LetterSignal)>) -> bool {
         let Some(letter) = Letter::decode(text) else { return false };
         let standing = self.lock().mailbox.judge(self.now_ms(), &letter);
-        if standing.is_err() || letter.from == self.own {
+        let unwanted = standing == Ok(Standing::New) && arrivals.is_closed();
+        if standing.is_err() || unwanted || letter.from == self.own {
             return false;
         }
         if !verify(&letter.from, &letter.signed(&self.own), &letter.signature) {
@@ -343,7 +353,7 @@ impl LetterSignal {
         let text = self.shared.write(&self.peer, self.session, number, content)?;
         let place = (number % limits::GUN_LETTER_SLOTS) as usize;
         let before = self.slots[place].take();
-        let path = [inbox(&self.peer), slot(&self.shared.own, self.lane, number)];
+        let path = [inbox(&self.peer), slot(&self.shared.own, self.place(), number)];
         let shared = self.shared.clone();
         self.slots[place] = Some(self.shared.tasks.spawn(async move {
             if let Some(before) = before {
@@ -356,6 +366,11 @@ impl LetterSignal {
             }
         }));
         Ok(())
+    }
+
+    /// The lane as it stands in the inbox.
+    fn place(&self) -> u8 {
+        self.lane.wrapping_add(self.shared.lock().first_lane)
     }
 
     /// Waits for a free number of a message.
@@ -403,7 +418,7 @@ impl Drop for LetterSignal {
         {
             tracing::debug!(error = %error.full_message(), "the end of a session over Gun");
         }
-        let (shared, peer, lane) = (self.shared.clone(), self.peer.clone(), self.lane);
+        let (shared, peer, lane, in_inbox) = (self.shared.clone(), self.peer.clone(), self.lane, self.place());
         shared.lock().close(&peer, self.session);
         let used = self.slots.iter_mut().enumerate().filter_map(|(place, put)| Some((place as u32, put.take()?)));
         let (places, puts): (Vec<u32>, Vec<JoinHandle<()>>) = used.unzip();
@@ -413,7 +428,7 @@ impl Drop for LetterSignal {
                     let _ = put.await;
                 }
                 tokio::time::sleep(limits::GUN_LETTER_LINGER).await;
-                let gone = |place: &u32| (slot(&shared.own, lane, *place), Cell { value: Value::Null, state: 0.0 });
+                let gone = |place: &u32| (slot(&shared.own, in_inbox, *place), Cell { value: Value::Null, state: 0.0 });
                 let empty: Record = places.iter().map(gone).collect();
                 if !empty.is_empty() {
                     let entry = Entry::Record(empty);

@@ -65,6 +65,8 @@ pub struct ConnectorConfig {
     pub registry: ConnectionRegistry,
     /// Whether IPv6 may be used.
     pub ipv6: bool,
+    /// Whether IPv4 goes before IPv6.
+    pub ipv4_first: bool,
 }
 
 /// How a peer is to be reached.

@@ -118,6 +118,7 @@ impl Knowledge {
             ours: shared.profile(),
             theirs: self.theirs.clone(),
             ipv6: shared.config.ipv6 && has_ipv6(),
+            ipv4_first: shared.config.ipv4_first,
             candidates: self.candidates.clone(),
             our_mappings: shared.config.mappings.borrow().clone(),
             signalling,

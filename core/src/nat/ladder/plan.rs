@@ -161,7 +161,8 @@ impl Planner<'_> {
     fn punches(&mut self) {
         let situation = self.situation;
         let (v4, v6) = self.punch_addresses();
-        let both: Vec<SocketAddr> = v6.iter().chain(&v4).copied().collect();
+        let (first, second) = if situation.ipv4_first { (&v4, &v6) } else { (&v6, &v4) };
+        let both: Vec<SocketAddr> = first.iter().chain(second).copied().collect();
         // Addresses may still come by signalling, so an unknown peer is no reason to leave punching out.
         let no_address = both.is_empty() && situation.theirs.is_some();
         let over_v6 = |blocked: bool| if !v6.is_empty() && !blocked { Some(Verdict::Certain) } else { None };
@@ -271,14 +272,26 @@ impl Planner<'_> {
         let situation = self.situation;
         let memory =
             |method: Method| situation.memory.iter().take(limits::MAX_REGISTRY_METHODS).position(|m| *m == method);
-        let usual = |method: Method| ORDER.iter().position(|other| *other == kind(method)).unwrap_or(ORDER.len());
+        let (family, other_family) = match situation.ipv4_first {
+            true => (Method::DirectV4, Method::DirectV6),
+            false => (Method::DirectV6, Method::DirectV4),
+        };
+        let usual = |method: Method| {
+            // The list has IPv6 in front.
+            let method = match method {
+                Method::DirectV4 | Method::DirectV6 if method == family => Method::DirectV6,
+                Method::DirectV4 | Method::DirectV6 => Method::DirectV4,
+                other => kind(other),
+            };
+            ORDER.iter().position(|other| *other == method).unwrap_or(ORDER.len())
+        };
         let by_user = situation.preferred.is_some();
         // Stable: equal ones keep the planner's or the user's order.
         self.steps.sort_by_key(|step| {
             let remembered = memory(step.method).unwrap_or(usize::MAX);
             (remembered, if by_user { 0 } else { usual(step.method) })
         });
-        let has_v4 = self.steps.iter().any(|step| step.method == Method::DirectV4);
+        let has_both = self.steps.iter().any(|step| step.method == other_family);
         let mut time = Duration::ZERO;
         for step in &mut self.steps {
             let first = memory(step.method) == Some(0);
@@ -293,7 +306,7 @@ impl Planner<'_> {
                 Method::Mapped(..) if !first => Duration::ZERO,
                 _ if first => limits::LADDER_MEMORY_HEAD_START,
                 // RFC 8305 section 5.
-                Method::DirectV6 if has_v4 => limits::DIAL_STAGGER,
+                method if method == family && has_both => limits::DIAL_STAGGER,
                 Method::UdpPunch => limits::LADDER_PUNCH_HEAD_START,
                 _ => limits::LADDER_HEAD_START,
             };

@@ -97,6 +97,8 @@ pub struct Situation {
     pub theirs: Option<NatProfile>,
     /// Whether we have a route to the IPv6 internet and may use it.
     pub ipv6: bool,
+    /// Whether IPv4 goes before IPv6, instead of the other way round.
+    pub ipv4_first: bool,
     /// The peer's addresses; those beyond the limit are left out.
     pub candidates: Vec<Candidate>,
     /// Ports open at our router.

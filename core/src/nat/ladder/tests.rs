@@ -48,6 +48,25 @@ fn dual() -> Situation {
 }
 
 #[test]
+fn ipv4_goes_first_by_250_milliseconds_where_that_is_preferred() {
+    let mut one = ladder(Situation { ipv4_first: true, ..dual() });
+    assert_eq!(methods(&drain(&mut one)), [Method::DirectV4]);
+    assert_eq!(one.next_timeout(), Some(ms(250)));
+    one.handle_timeout(ms(249));
+    assert!(drain(&mut one).is_empty());
+    one.handle_timeout(ms(250));
+    assert_eq!(methods(&drain(&mut one)), [Method::DirectV6]);
+
+    let mut other = ladder(Situation { ipv4_first: true, ..dual() });
+    let (_, v4) = starts(&drain(&mut other))[0];
+    other.failed(ms(10), v4, Failure::Refused, "");
+    assert_eq!(methods(&drain(&mut other)), [Method::DirectV6], "a failure ends the head start");
+
+    let only_v6 = Situation { candidates: vec![told("[2a00::1]:4001")], ipv4_first: true, ..dual() };
+    assert_eq!(methods(&drain(&mut ladder(only_v6))), [Method::DirectV6], "nothing to wait for");
+}
+
+#[test]
 fn ipv6_goes_first_by_250_milliseconds_or_its_failure() {
     let mut one = ladder(dual());
     assert_eq!(methods(&drain(&mut one)), [Method::DirectV6]);

@@ -79,6 +79,16 @@ impl ConnectionRegistry {
         self.table().get_successful_methods(unix_ms(), &network, peer)
     }
 
+    /// The same, or the ways from all networks while ours is not known.
+    pub fn methods_here_or_anywhere(&self, peer: &str) -> Vec<Entry> {
+        let network = lock(&self.shared.network).clone();
+        if network.is_empty() {
+            self.table().methods_anywhere(unix_ms(), peer)
+        } else {
+            self.get_successful_methods(peer)
+        }
+    }
+
     /// The way that led to the peer last.
     pub fn get_connection_method(&self, peer: &str) -> Option<Entry> {
         self.get_successful_methods(peer).into_iter().next()

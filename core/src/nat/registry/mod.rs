@@ -154,6 +154,14 @@ impl Registry {
         known.entries.iter().filter(|entry| !is_old(entry, now_ms)).cloned().collect()
     }
 
+    /// The ways that worked in any network, latest first.
+    pub fn methods_anywhere(&self, now_ms: u64, peer: &str) -> Vec<Entry> {
+        let known = self.networks.values().filter_map(|peers| peers.get(peer)).flat_map(|known| &known.entries);
+        let mut entries: Vec<Entry> = known.filter(|entry| !is_old(entry, now_ms)).cloned().collect();
+        entries.sort_by_key(|entry| std::cmp::Reverse(entry.last_success_time));
+        entries
+    }
+
     /// The way that worked last in this network. Counts as a use.
     pub fn get_connection_method(&mut self, now_ms: u64, network: &str, peer: &str) -> Option<Entry> {
         self.get_successful_methods(now_ms, network, peer).into_iter().next()
