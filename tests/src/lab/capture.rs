@@ -1,5 +1,7 @@
 //! What passes an interface of a host: the frames, as they are. Not here: making frames pass (`wire`).
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -56,6 +58,12 @@ impl Capture {
         let frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
         [4, 6].map(|version| frames.iter().filter(|frame| udp_port(frame) == Some((version, port))).count())
     }
+
+    /// Where packets were on their way to so far, whatever is in them.
+    pub fn destinations(&self) -> BTreeSet<IpAddr> {
+        let frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
+        frames.iter().filter_map(|frame| destination(frame)).collect()
+    }
 }
 
 impl Drop for Capture {
@@ -65,6 +73,15 @@ impl Drop for Capture {
             // A panic there has been reported by then.
             let _ = reading.join();
         }
+    }
+}
+
+/// The destination of an IP packet.
+fn destination(frame: &[u8]) -> Option<IpAddr> {
+    match frame.get(12..14)? {
+        [0x08, 0x00] => frame.get(30..34)?.first_chunk::<4>().map(|address| IpAddr::from(*address)),
+        [0x86, 0xdd] => frame.get(38..54)?.first_chunk::<16>().map(|address| IpAddr::from(*address)),
+        _ => None,
     }
 }
 

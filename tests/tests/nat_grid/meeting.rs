@@ -1,9 +1,9 @@
 //! Two nodes and a relay, as a program would use them: one waits at the relay, the other one comes. Not here: which pairs
 //! meet (`kinds`), and the page that it makes (`page`).
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::Mutex;
+use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use dig_nat_core::api::{EventStream, NetworkManager};
@@ -59,6 +59,8 @@ fn options(place: &Place, maps_ports: bool) -> NodeOptions {
     servers.extend(if place.v6.is_empty() { &[] } else { v6 });
     NodeOptions {
         local_enabled: false,
+        // The public table's entry nodes would each take a port of a NAT that counts.
+        dht_network: Some("private".to_owned()),
         enable_upnp: maps_ports,
         enable_natpmp: maps_ports,
         enable_ipv6: !place.v6.is_empty(),
@@ -135,35 +137,90 @@ async fn go_to(place: Place, maps_ports: bool, relay: String, peer: String) -> M
     meeting
 }
 
-/// Lets each pair (the waiting side, the coming side) meet, and gives what came of it, in the order of the pairs.
-pub fn meet_all(lab: &Lab, pairs: &[(Party, Party)]) -> Vec<Meeting> {
+/// Pairs that are to meet: who they are, and how often.
+#[derive(Clone, Debug)]
+pub struct Pair {
+    pub one: Party,
+    pub other: Party,
+    pub rounds: usize,
+}
+
+/// Lets each pair meet in all its rounds, with the two taking turns at waiting and coming, and tells what came of it as
+/// soon as its rounds are over. No host is in two meetings at once, for one pair takes ports of the other's NAT.
+pub fn meet_all(lab: &Lab, pairs: &[Pair], done: impl FnMut(usize, Vec<Meeting>) + Send) {
     let end = CancellationToken::new();
     let (tell, told) = oneshot::channel();
     let stop = end.clone();
     let running = lab.host("relay").spawn(move |place| relay(place, tell, stop));
     let at = told.blocking_recv().expect("the relay runs");
-    let next = Mutex::new(0);
-    let results = Mutex::new(BTreeMap::new());
+    let queue =
+        Queue { pairs, state: Mutex::new((BTreeSet::new(), (0..pairs.len()).collect())), freed: Condvar::new() };
+    let done = Mutex::new(done);
     std::thread::scope(|scope| {
         for _ in 0..WORKERS {
             scope.spawn(|| {
-                loop {
-                    let index = {
-                        let mut next = next.lock().expect("no panic");
-                        *next += 1;
-                        *next - 1
-                    };
-                    let Some((waiting, coming)) = pairs.get(index) else { return };
-                    let meeting = meet(lab, &at, waiting, coming);
-                    println!("{} and {}: {meeting:?}", waiting.host, coming.host);
-                    results.lock().expect("no panic").insert(index, meeting);
+                while let Some(index) = queue.take() {
+                    let _free = Free(&queue, index);
+                    let Pair { one, other, rounds } = &pairs[index];
+                    let meetings = (0..*rounds)
+                        .map(|round| {
+                            let (waiting, coming) = if round % 2 == 0 { (one, other) } else { (other, one) };
+                            let meeting = meet(lab, &at, waiting, coming);
+                            println!("{} and {}: {meeting:?}", waiting.host, coming.host);
+                            meeting
+                        })
+                        .collect();
+                    done.lock().expect("no panic")(index, meetings);
                 }
             });
         }
     });
     end.cancel();
     running.join();
-    results.into_inner().expect("no panic").into_values().collect()
+}
+
+/// The pairs that have not met yet, and the hosts that are in use.
+struct Queue<'a> {
+    pairs: &'a [Pair],
+    state: Mutex<(BTreeSet<&'a str>, Vec<usize>)>,
+    freed: Condvar,
+}
+
+impl<'a> Queue<'a> {
+    fn hosts(&self, index: usize) -> [&'a str; 2] {
+        [&self.pairs[index].one.host, &self.pairs[index].other.host]
+    }
+
+    /// The first pair whose hosts are free, once there is one.
+    fn take(&self) -> Option<usize> {
+        let mut state = self.state.lock().expect("no panic");
+        loop {
+            let (busy, waiting) = &mut *state;
+            if waiting.is_empty() {
+                return None;
+            }
+            let free = |index: &usize| self.hosts(*index).iter().all(|host| !busy.contains(host));
+            if let Some(at) = waiting.iter().position(free) {
+                let index = waiting.remove(at);
+                busy.extend(self.hosts(index));
+                return Some(index);
+            }
+            state = self.freed.wait(state).expect("no panic");
+        }
+    }
+}
+
+/// Frees a pair's hosts in the end, also by a panic.
+struct Free<'a>(&'a Queue<'a>, usize);
+
+impl Drop for Free<'_> {
+    fn drop(&mut self) {
+        let hosts = self.0.hosts(self.1);
+        if let Ok(mut state) = self.0.state.lock() {
+            state.0.retain(|host| !hosts.contains(host));
+        }
+        self.0.freed.notify_all();
+    }
 }
 
 fn meet(lab: &Lab, at: &Relay, waiting: &Party, coming: &Party) -> Meeting {
