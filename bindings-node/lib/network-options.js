@@ -23,6 +23,7 @@ const NESTED = {
   dhtOptions: same('bootstrapNodes', 'dhtNetwork', 'isShardHost', 'numShardPrefixes', 'shardPrefixLength', 'shardPrefixes'),
   gunOptions: { ...GUN_NAMES, ...same('gunPeers', 'externalIp', 'externalPort', ...Object.values(GUN_NAMES)) },
   localOptions: same('interfaces'),
+  pexOptions: same('exchangeInterval', 'pexInterval'),
 };
 
 function same(...names) {

@@ -184,6 +184,21 @@ test('names, addresses and lifetimes are those of the options', async (t) => {
   }
 });
 
+test('an announcement with a ttl is taken back by itself', async (t) => {
+  const { url } = await relay(t);
+  const [brief, kept] = [sha256(content(21)), sha256(content(22))];
+  const one = stopAfter(t, api.createGunDiscovery({ gun: database(t, url) }));
+  await within(one.announce(kept, { ttl: 600000 }), 'an announcement');
+  await within(one.announce(brief, { ttl: 3000 }), 'an announcement');
+  await reads(t, url, ['dig-peers', brief], (fields) => fields && fields[one.peerId] === null);
+  await reads(t, url, ['dig-peers', kept], (fields) => fields && fields[one.peerId]);
+  assert.equal(await within(one.unannounce(brief), 'taking back'), false);
+  assert.equal(await within(one.unannounce(kept), 'taking back'), true);
+  for (const ttl of [1, 1e12, 'long']) {
+    await assert.rejects(within(one.announce(brief, { ttl }), 'a refusal'), { code: 'ERR_INVALID_ARGUMENT' }, String(ttl));
+  }
+});
+
 test('everybody is found again when a relay comes back without its memory', async (t) => {
   const server = await relay(t);
   const often = { gunAnnounceInterval: 300 };

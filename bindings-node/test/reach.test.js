@@ -5,7 +5,7 @@
 const assert = require('node:assert/strict');
 const test = require('node:test');
 
-const { DEADLINE, event, rejects, stopAfter, within } = require('./support');
+const { DEADLINE, event, rejects, stopAfter, tempDir, within } = require('./support');
 const api = require('..');
 
 const NOBODY = '12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp';
@@ -78,6 +78,34 @@ test('an id alone leads to a peer that its options locate', { timeout: DEADLINE 
   const [attempt] = connection.traversal.attempts.attempts.filter(({ outcome }) => outcome.result === 'connected');
   assert.equal(attempt.method, connection.traversal.method);
   await answers(connection);
+});
+
+test('connectToPeer fills the registry of the process, unless its manager keeps one of its own', { timeout: DEADLINE }, async (t) => {
+  const { connectionRegistry } = api;
+  const reach = async (options = {}) => {
+    const to = await echo(t);
+    const where = { localEnabled: false, addresses: [`127.0.0.1:${to.port}`], ...options };
+    const connection = await within(api.connectToPeer('me', to.peerId, undefined, where), 'the connection');
+    t.after(() => connection.close());
+    return { peerId: to.peerId, connectionType: connection.connectionType };
+  };
+  const { peerId, connectionType } = await reach();
+  const remembered = async () => {
+    // Written beside the connection, not before it.
+    while (!(await connectionRegistry.getConnectionMethod(peerId))) await new Promise((resolve) => setTimeout(resolve, 20));
+    return connectionRegistry.getConnectionMethod(peerId);
+  };
+  const entry = await within(remembered(), 'the entry');
+  assert.deepEqual([entry.peerId, entry.connectionType, entry.address], [peerId, connectionType, '127.0.0.1']);
+  assert.deepEqual(connectionRegistry.getSuccessfulMethods(peerId), [connectionType]);
+  // Another process reads the same.
+  const again = new api.ConnectionRegistry();
+  assert.deepEqual(again.getSuccessfulMethods(peerId), [connectionType]);
+  const persistence = { enablePersistence: true, persistenceDir: tempDir(t) };
+  for (const options of [persistence, { saveToRegistry: false }]) {
+    const other = await reach(options);
+    assert.deepEqual(connectionRegistry.getSuccessfulMethods(other.peerId), [], JSON.stringify(options));
+  }
 });
 
 test('a peer is reached through a relay', { timeout: DEADLINE }, async (t) => {

@@ -11,6 +11,9 @@ const path = require('node:path');
 // Before the engine is loaded: nothing leaves this machine.
 process.env.DIG_NAT_LOCAL_ONLY = '1';
 process.env.DIG_NAT_INTERFACES = 'lo';
+// What is kept for the user is kept elsewhere.
+process.env.HOME = fs.mkdtempSync(path.join(os.tmpdir(), 'dig-nat-home-'));
+process.once('exit', () => fs.rmSync(process.env.HOME, { recursive: true, force: true }));
 
 /** Longest time anything in these tests may take, in ms. On an idle machine each takes less than one second. */
 const DEADLINE = 30000;

@@ -59,7 +59,7 @@ export interface PeerDiscoveryOptions extends NodeOptions {
   /** Port of the host whose contents `addInfoHash` announces. Default 0: it only searches. */
   announcePort?: number;
   localOptions?: { interfaces?: string[]; [name: string]: any };
-  pexOptions?: { [name: string]: any };
+  pexOptions?: { exchangeInterval?: number; [name: string]: any };
   deduplicate?: boolean;
   maxPeers?: number;
   useBloomFilter?: boolean;
@@ -80,6 +80,7 @@ export interface PexManagerOptions extends Omit<PeerDiscoveryOptions, 'options'>
   maxPeers?: number;
   /** Another name of `announcePort`. */
   port?: number;
+  /** Another name of `pexInterval`. */
   exchangeInterval?: number;
   announcePeriod?: number;
   peerExpiration?: number;
@@ -134,7 +135,10 @@ export interface AnnounceOptions {
   priority?: AnnouncePriority | 'high' | 'medium' | 'low';
   /** Another name of `priority`. */
   announceLevel?: AnnouncePriority | 'high' | 'medium' | 'low';
-  /** Accepted without effect: announcements last until they are taken back. */
+  /**
+   * How long it is announced, in ms (1000 to 31536000000); after that it is taken back, unless it was announced again. It
+   * ends with `stop()` too. Default: until it is taken back.
+   */
   ttl?: number;
 }
 

@@ -7,7 +7,6 @@ import { TURNServer } from './traversal';
 /** Switches of the original package that are accepted and have no effect in this version. */
 export interface LaterOptions {
   enableWebRTC?: boolean;
-  preferIPv6?: boolean;
   turnServer?: string;
   turnUsername?: string;
   turnPassword?: string;
@@ -22,6 +21,8 @@ export interface NodeOptions extends LaterOptions {
   tcpPort?: number;
   /** Another name of `port`. */
   localTCPPort?: number;
+  /** Dial IPv6 addresses a quarter of a second before IPv4 ones, when `enableIPv6` is on; false: the reverse. Default true. */
+  preferIPv6?: boolean;
   /** Listen on IPv6 too and dial both. Default false. */
   enableIPv6?: boolean;
   /** Default true. */
@@ -56,6 +57,13 @@ export interface NodeOptions extends LaterOptions {
   dhtOptions?: DHTOptions;
   /** Tell connected peers of others that have the same content, and hear it from them. Default true. */
   pexEnabled?: boolean;
+  /**
+   * Pause between two messages of peer exchange to one peer, in ms (1000 to 86400000). Peers take one a minute, so less counts
+   * as 60000. Default 60000.
+   */
+  pexInterval?: number;
+  /** Another name of `pexInterval`. */
+  exchangeInterval?: number;
   /** Another name of `pexEnabled`. */
   enablePEX?: boolean;
   /** Another name of `pexEnabled`. */

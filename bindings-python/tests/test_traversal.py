@@ -134,6 +134,20 @@ async def test_ice_connects_over_a_carrier_of_the_program():
         await exchange(first, second)
 
 
+async def test_without_a_carrier_the_peer_is_met_at_relays_under_names():
+    for options, name in [
+        ({"gun_peers": ["ws://127.0.0.1:1"]}, "localId"),
+        ({"local_id": "a", "remote_id": "b"}, "gunPeers"),
+        ({"local_id": "a", "remote_id": "a", "gun_peers": ["ws://127.0.0.1:1"]}, "remoteId"),
+    ]:
+        with pytest.raises(dig.DigNatInvalidArgumentError, match=f"^{name}"):
+            await dig.connect_with_ice(allow_private=True, **options)
+    alone = {"local_id": "a", "remote_id": "b", "gun_peers": ["ws://127.0.0.1:1"], "timeout": 0.3}
+    for attempt in (dig.connect_with_ice(allow_private=True, **alone), dig.punch_udp(**alone), dig.punch_tcp(**alone)):
+        with pytest.raises(dig.DigNatPeerUnreachableError, match="did not come"):
+            await attempt
+
+
 async def test_a_carrier_that_fails_ends_the_attempt():
     class Broken(Carrier):
         async def receive(self) -> bytes | None:

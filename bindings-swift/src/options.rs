@@ -406,6 +406,7 @@ mod tests {
             num_shard_prefixes: 3,
             shard_prefix_length: 2,
             pex_enabled: false,
+            pex_interval_ms: 60_000,
             gun_enabled: false,
             gun_peers: vec!["ws://127.0.0.1:8765/gun".into()],
             gun_node_id: None,

@@ -70,6 +70,9 @@ pub struct DigNatNodeOptions {
     pub shard_prefix_length: u32,
     /// Tell connected peers of others that have the same content, and hear it from them. Default on.
     pub pex_enabled: DigNatSwitch,
+    /// Pause between two messages of peer exchange to one peer, in ms. Peers take one a minute, so less counts as 60000.
+    /// Default 60000, range 1000 to 86400000.
+    pub pex_interval_ms: u64,
     /// Find peers and be found through Gun relays. Default on; it does nothing without gun_peers.
     pub gun_enabled: DigNatSwitch,
     /// Gun relays ("https://host/gun", "ws://host:port/gun"). Default NULL: none.
@@ -383,6 +386,7 @@ pub(crate) unsafe fn node(options: *const DigNatNodeOptions) -> Result<NodeOptio
         number(&mut node.num_shard_prefixes, c.num_shard_prefixes);
         number(&mut node.shard_prefix_length, c.shard_prefix_length);
         switch(&mut node.pex_enabled, c.pex_enabled, "pex_enabled")?;
+        number(&mut node.pex_interval_ms, c.pex_interval_ms);
         switch(&mut node.gun_enabled, c.gun_enabled, "gun_enabled")?;
         node.gun_peers = argument::texts(c.gun_peers, c.gun_peers_count, "gun_peers")?;
         discovering::node(&mut node, &c)?;

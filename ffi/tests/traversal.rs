@@ -7,6 +7,7 @@ mod support;
 
 use std::net::{TcpListener, UdpSocket};
 
+use dig_nat_core::gun::{GunRelay, GunRelayConfig};
 use server::{PASSWORD, Turnserver, USER};
 use support::{command, compile, crate_dir, succeed};
 use tempfile::TempDir;
@@ -31,7 +32,10 @@ fn a_program_goes_through_every_single_way() {
     let mut traversal = command(&program);
     traversal.arg(dir.path().join("registry"));
     traversal.args(free_ports().map(|port| port.to_string()));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    // The relay works while the program runs.
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let relay = runtime.block_on(GunRelay::start(GunRelayConfig::default())).expect("a relay");
+    traversal.arg(format!("ws://{}/gun", relay.address()));
     let server = runtime.block_on(Turnserver::start(&["--no-tls"]));
     if let Some(server) = &server {
         traversal.args([&format!("turn:127.0.0.1:{}", server.port), USER, PASSWORD]);

@@ -6,9 +6,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use dig_nat_core::api::{Message, NetworkManager, Traversal};
+use dig_nat_core::api::{Message, NetworkManager, Traversal, punch_tcp, punch_udp};
 use dig_nat_core::base::events::Event;
-use dig_nat_core::base::options::{ClientOptions, ConnectOptions, NodeOptions};
+use dig_nat_core::base::options::{ClientOptions, ConnectOptions, NodeOptions, PunchOptions};
 use dig_nat_core::gun::{GunRelay, GunRelayConfig};
 use dig_nat_tests::lab::{self, Lab, Nat, Place};
 use tokio::sync::oneshot;
@@ -122,5 +122,62 @@ fn a_direct_link_takes_over_from_the_relay() {
     lab::run(|| {
         let way = meet(Nat::port_restricted(), Nat::port_restricted(), &["gun-relay"]);
         assert_eq!((way.method, way.relayed), ("gun-relay", true));
+    });
+}
+
+/// One side of a single way to a peer that is known by its name alone: a hole for datagrams, then one for a stream.
+async fn by_name(place: &Place, url: &str, us: &str, peer: &str) -> [&'static str; 2] {
+    let options = PunchOptions {
+        local_id: Some(us.into()),
+        remote_id: Some(peer.into()),
+        key: Some("both know it".into()),
+        gun_peers: vec![url.into()],
+        stun_servers: place.stun[..4].iter().map(ToString::to_string).collect(),
+        timeout_ms: WAIT.as_millis() as u64,
+        ..PunchOptions::default()
+    };
+    let mut types = [""; 2];
+    for (index, punch) in [punch_udp as fn(_) -> _, punch_tcp].into_iter().enumerate() {
+        let socket = punch(options.clone()).wait().await.expect("punched");
+        types[index] = socket.info().connection_type;
+        // Datagrams may be lost; whoever has heard the other has been heard too, or says it again.
+        let mut heard = None;
+        while heard.is_none() {
+            socket.send(Bytes::from_static(b"hello")).await.expect("open");
+            heard = tokio::time::timeout(Duration::from_millis(200), socket.receive()).await.ok();
+        }
+        assert!(heard.expect("heard").expect("open").expect("not ended").starts_with(b"hello"));
+        // The other side may not have heard yet.
+        socket.send(Bytes::from_static(b"hello")).await.expect("open");
+        socket.close().await;
+    }
+    types
+}
+
+#[test]
+fn single_ways_pass_strict_nats_with_names_alone() {
+    lab::run(|| {
+        let lab = Lab::builder().site("one", Nat::port_restricted()).site("other", Nat::port_restricted()).build();
+        let end = CancellationToken::new();
+        let (tell, told) = oneshot::channel();
+        let over = end.clone();
+        let relay = lab.host("relay").spawn(move |place| async move {
+            let listen = format!("{}:{PORT}", place.v4()).parse().expect("an address");
+            let config = GunRelayConfig { listen, ..GunRelayConfig::default() };
+            let relay = GunRelay::start(config).await.expect("started");
+            tell.send(format!("ws://{listen}/gun")).expect("awaited");
+            over.cancelled().await;
+            relay.stop().await;
+        });
+        let url = told.blocking_recv().expect("the relay runs");
+        let at = url.clone();
+        let other = lab.host("other").spawn(move |place| async move {
+            assert_eq!(by_name(&place, &at, "other", "one").await, ["UDP_HOLE_PUNCH", "TCP_HOLE_PUNCH"]);
+        });
+        let types = lab.host("one").run(move |place| async move { by_name(&place, &url, "one", "other").await });
+        assert_eq!(types, ["UDP_HOLE_PUNCH", "TCP_HOLE_PUNCH"]);
+        other.join();
+        end.cancel();
+        relay.join();
     });
 }

@@ -100,7 +100,7 @@ impl Starter<'_> {
     /// Not a source of its own: it has nobody to ask before there is a session, so downloads listen to it.
     fn exchange(&self) -> PeerExchange {
         let own = self.serves.then(|| self.own());
-        let config = PexConfig { enabled: self.options.pex_enabled, ..PexConfig::default() };
+        let config = pex_config(self.options);
         PeerExchange::new(config, self.fabric.local_peer(), own)
     }
 
@@ -190,6 +190,12 @@ impl Starter<'_> {
     }
 }
 
+/// No peer is told more often than it expects.
+fn pex_config(options: &NodeOptions) -> PexConfig {
+    let interval = Duration::from_millis(options.pex_interval_ms).max(limits::PEX_INTERVAL);
+    PexConfig { enabled: options.pex_enabled, interval, ..PexConfig::default() }
+}
+
 impl Ways {
     /// Ends what the sources do not end themselves; call it when they are stopped.
     pub(super) async fn stop(&self) {
@@ -234,6 +240,13 @@ pub(super) async fn tell_of_bootstrap(mut status: watch::Receiver<DhtStatus>, ev
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn peers_are_told_of_others_as_often_as_wanted_but_not_more_often_than_they_expect() {
+        let interval = |ms| pex_config(&NodeOptions { pex_interval_ms: ms, ..NodeOptions::default() }).interval;
+        assert_eq!(pex_config(&NodeOptions::default()), PexConfig::default());
+        assert_eq!((interval(600_000), interval(1000)), (Duration::from_secs(600), limits::PEX_INTERVAL));
+    }
 
     #[test]
     fn a_relay_says_how_near_its_users_are() {

@@ -180,6 +180,9 @@ options! {
         shard_prefix_length: u32 = 2, "shardPrefixLength" | "shard_prefix_length";
         /// Tell connected peers of others that have the same content, and hear it from them. Default true.
         pex_enabled: bool = true, "pexEnabled" | "enablePEX" | "enablePex" | "pex_enabled";
+        /// Pause between two messages of peer exchange to one peer, in ms. Peers take one a minute, so less counts as 60000.
+        /// Default 60000, range 1000 to 86400000.
+        pex_interval_ms: u64 = 60_000, "pexInterval" | "exchangeInterval" | "pex_interval_ms";
         /// Find peers and be found through Gun relays. Default true; it does nothing without `gunPeers`.
         gun_enabled: bool = true, "gunEnabled" | "enableGun" | "gun_enabled";
         /// Gun relays (`https://host/gun`, `ws://host:port/gun`). Default none.
@@ -400,6 +403,7 @@ impl FromJson for NodeOptions {
         in_range("shardPrefixes", self.shard_prefixes.len(), 0, limits::MAX_SHARD_PREFIXES)?;
         in_range("numShardPrefixes", self.num_shard_prefixes, 1, limits::MAX_SHARD_PREFIXES as u32)?;
         in_range("shardPrefixLength", self.shard_prefix_length, 1, 8)?;
+        in_range("pexInterval", self.pex_interval_ms, 1000, 86_400_000)?;
         in_range("gunPeers", self.gun_peers.len(), 0, limits::MAX_GUN_RELAYS)?;
         discovering::check(self)?;
         in_range("portMappingLifetime", self.port_mapping_lifetime_s, 120, 86_400)?;

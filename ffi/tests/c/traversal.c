@@ -2,7 +2,7 @@
  * Single ways through NATs between two sides in one program: hole punching, ICE over signalling that the program
  * carries, the connection registry, and, where a TURN server is given, two relayed addresses.
  *
- *     traversal DIRECTORY PORT OTHER-PORT [TURN-SERVER USER PASSWORD]
+ *     traversal DIRECTORY PORT OTHER-PORT GUN-RELAY [TURN-SERVER USER PASSWORD]
  */
 #include <dig_nat.h>
 #include <stdio.h>
@@ -110,6 +110,52 @@ static int punching(const DigNatRuntime *runtime, punch *call, const char *type,
     CHECK(strstr(there, ":") && dig_nat_result_port(result) != 0 && strstr(dig_nat_result_json(result), other));
     dig_nat_result_free(result);
     return exchange(one, two);
+}
+
+/* Two sides that know each other's names, and the same Gun relay: a hole, and ICE. */
+static int meeting(const DigNatRuntime *runtime, const char *relay)
+{
+    DigNatPunchOptions options;
+    DigNatIceOptions ice;
+    DigNatTask *first = NULL, *second = NULL;
+    DigNatResult *result = NULL;
+    DigNatSocket *one, *two;
+
+    dig_nat_punch_options_init(&options, sizeof options);
+    options.local_id = "one";
+    options.gun_peers = &relay;
+    options.gun_peers_count = 1;
+    options.key = "both know it";
+    options.allow_private = DIG_NAT_SWITCH_ON;
+    options.timeout_ms = 30000;
+    FAILS(DIG_NAT_STATUS_INVALID_ARGUMENT, dig_nat_punch_udp(runtime, &options, NULL, NULL, &task, NULL));
+    options.remote_id = "two";
+    CHECK(dig_nat_punch_udp(runtime, &options, NULL, NULL, &first, NULL) == DIG_NAT_STATUS_OK);
+    options.local_id = "two";
+    options.remote_id = "one";
+    CHECK(dig_nat_punch_udp(runtime, &options, NULL, NULL, &second, NULL) == DIG_NAT_STATUS_OK);
+    WAIT(first);
+    one = dig_nat_result_take_socket(result);
+    WAIT(second);
+    two = dig_nat_result_take_socket(result);
+    CHECK(one && two && exchange(one, two) == 0);
+    dig_nat_ice_options_init(&ice, sizeof ice);
+    ice.local_id = "one";
+    ice.remote_id = "two";
+    ice.gun_peers = &relay;
+    ice.gun_peers_count = 1;
+    ice.key = "both know it";
+    ice.allow_private = DIG_NAT_SWITCH_ON;
+    CHECK(dig_nat_connect_with_ice(runtime, &ice, NULL, NULL, NULL, &first, NULL) == DIG_NAT_STATUS_OK);
+    ice.local_id = "two";
+    ice.remote_id = "one";
+    CHECK(dig_nat_connect_with_ice(runtime, &ice, NULL, NULL, NULL, &second, NULL) == DIG_NAT_STATUS_OK);
+    WAIT(first);
+    one = dig_nat_result_take_socket(result);
+    WAIT(second);
+    two = dig_nat_result_take_socket(result);
+    dig_nat_result_free(result);
+    return one && two ? exchange(one, two) : 1;
 }
 
 /* Brings the next message of one side to the other; false when there is none. */
@@ -265,15 +311,15 @@ int main(int argc, char **argv)
 {
     DigNatRuntime *runtime = NULL;
 
-    CHECK(argc == 4 || argc == 7);
+    CHECK(argc == 5 || argc == 8);
     CHECK(dig_nat_runtime_new(2, &runtime, NULL) == DIG_NAT_STATUS_OK);
     if (punching(runtime, dig_nat_punch_udp, "UDP_HOLE_PUNCH", argv[2], argv[3])
         || punching(runtime, dig_nat_punch_tcp, "TCP_HOLE_PUNCH", argv[2], argv[3])
         || punching(runtime, dig_nat_tcp_simultaneous_open, "TCP_SIMULTANEOUS_OPEN", argv[2], argv[3]))
         return 1;
-    if (ice(runtime) || remembering(runtime, argv[1]))
+    if (meeting(runtime, argv[4]) || ice(runtime) || remembering(runtime, argv[1]))
         return 1;
-    if (argc == 7 && relaying(runtime, argv[4], argv[5], argv[6]))
+    if (argc == 8 && relaying(runtime, argv[5], argv[6], argv[7]))
         return 1;
     dig_nat_runtime_free(runtime);
     CHECK(dig_nat_live_objects() == 0);

@@ -72,6 +72,19 @@ fn whoever_was_connected_to_is_told_of_once_and_taken_back_later() {
 }
 
 #[test]
+fn the_pause_between_messages_is_that_of_the_options() {
+    let mut pex = Pex::new(PexConfig { interval: 10 * MINUTE, ..PexConfig::default() }, peer("me"));
+    let start = Time::ZERO;
+    let a = dialled(&mut pex, start, "a", &public(1));
+    dialled(&mut pex, start, "b", &public(2));
+    let soon = pex.next_timeout(a).expect("a time");
+    assert_eq!(names(&pex.message(soon, a).expect("news")), ["b"]);
+    dialled(&mut pex, soon, "c", &public(3));
+    assert_eq!(pex.message(soon + 9 * MINUTE, a), None);
+    assert_eq!(names(&pex.message(soon + 10 * MINUTE, a).expect("news")), ["c"]);
+}
+
+#[test]
 fn only_who_was_reached_or_signed_is_told_of_and_only_who_takes_part() {
     let mut pex = machine();
     let now = Time::ZERO + MINUTE;
