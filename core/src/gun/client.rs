@@ -408,7 +408,7 @@ impl Client {
                     // A relay does not send them back.
                     self.keep(now, message.put.as_deref().unwrap_or_default(), false);
                 }
-                Step::Read(soul) => self.send_all(|random| Message::get(message_id(random), &soul, Keys::All)),
+                Step::Read(soul, key) => self.ask(vec![(soul, key)]),
                 Step::Done(id, result) => self.outputs.push_back(Output::Put(id, result)),
             }
         }

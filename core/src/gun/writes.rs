@@ -65,8 +65,8 @@ struct Write {
 pub enum Step {
     /// Send this to all relays.
     Send(Message),
-    /// Ask all relays for this node.
-    Read(String),
+    /// Ask all relays for this node, or one of its fields.
+    Read(String, Option<String>),
     /// It has ended.
     Done(u64, Result<(), WriteError>),
 }
@@ -147,11 +147,7 @@ impl Writes {
             return Vec::new();
         }
         write.taken[part] = true;
-        if write.attempts == 1 {
-            let (took, before) = (now.time.since(write.sent), self.latency);
-            self.latency = if before.is_zero() { took } else { (7 * before + took) / 8 };
-        }
-        if write.taken.iter().all(|taken| *taken) { vec![self.end(id, Ok(()))] } else { Vec::new() }
+        if write.taken.iter().all(|taken| *taken) { vec![self.end(id, Ok(()), now)] } else { Vec::new() }
     }
 
     /// A field came from a relay. Own fields are then written with later states; puts that were reading back may end,
@@ -190,7 +186,7 @@ impl Writes {
                 write.taken[index] |= leaves.all(|own| write.found.contains(&(own.0.clone(), own.1.clone())));
             }
             if write.taken.iter().all(|taken| *taken) {
-                steps.push(self.end(id, Ok(())));
+                steps.push(self.end(id, Ok(()), now));
             } else if lost {
                 self.send(id, now, random, &mut steps);
             }
@@ -211,7 +207,7 @@ impl Writes {
             let Some(write) = self.all.get_mut(&id) else { continue };
             if now.time >= write.deadline || write.attempts >= limits::GUN_PUT_ATTEMPTS {
                 let error = write.refused.take().map_or(WriteError::Timeout, WriteError::Refused);
-                steps.push(self.end(id, Err(error)));
+                steps.push(self.end(id, Err(error), now));
             } else if !connected || !self.active.contains(&id) {
                 let deadline = write.deadline;
                 self.set_timer(id, deadline);
@@ -219,10 +215,14 @@ impl Writes {
                 self.send(id, now, random, &mut steps);
             } else {
                 write.reading = true;
-                let leaves: BTreeSet<String> = write.parts.iter().flatten().filter_map(leaf).collect();
-                for soul in leaves {
+                let leaves: Vec<_> = write.parts.iter().flatten().filter(|own| leaf(own).is_some()).collect();
+                // A stock relay has single fields in memory, but reads a file for a whole node.
+                let singly = leaves.len() <= limits::GUN_READ_SINGLY;
+                let wanted: BTreeSet<(String, Option<String>)> =
+                    leaves.iter().map(|(soul, key, _)| (soul.clone(), singly.then(|| key.clone()))).collect();
+                for (soul, key) in wanted {
                     self.souls.entry(soul.clone()).or_default().insert(id);
-                    steps.push(Step::Read(soul));
+                    steps.push(Step::Read(soul, key));
                 }
                 self.set_timer(id, now.time + limits::GUN_ACK_WAIT);
             }
@@ -268,8 +268,13 @@ impl Writes {
         self.set_timer(id, now.time + wait);
     }
 
-    fn end(&mut self, id: u64, result: Result<(), WriteError>) -> Step {
+    fn end(&mut self, id: u64, result: Result<(), WriteError>, now: Now) -> Step {
         if let Some(write) = self.all.remove(&id) {
+            if result.is_ok() && write.attempts == 1 {
+                // Also what had to be read back: then the answer takes longer than it was waited for.
+                let (took, before) = (now.time.since(write.sent), self.latency);
+                self.latency = if before.is_zero() { took } else { (7 * before + took) / 8 };
+            }
             self.timers.remove(&(write.timer, id));
             for message in write.ids {
                 self.ids.remove(&message);

@@ -23,14 +23,14 @@ use super::stock::{Client, Relay, WAIT};
 const MINUTE_MS: i64 = 60_000;
 
 /// A node as discovery sees it.
-struct Node {
-    discovery: GunDiscovery,
+pub struct Node {
+    pub discovery: GunDiscovery,
     backend: Arc<GunClient>,
-    peer: PeerId,
-    addresses: watch::Sender<Vec<String>>,
+    pub peer: PeerId,
+    pub addresses: watch::Sender<Vec<String>>,
 }
 
-fn address(last: u8) -> String {
+pub fn address(last: u8) -> String {
     format!("/ip4/192.0.2.{last}/tcp/9000")
 }
 
@@ -48,12 +48,12 @@ async fn node_with(urls: &[String], last: u8, clock_offset_ms: i64, kept: Option
     Node { discovery, backend, peer, addresses }
 }
 
-async fn node(urls: &[String], last: u8) -> Node {
+pub async fn node(urls: &[String], last: u8) -> Node {
     node_with(urls, last, 0, None).await
 }
 
 impl Node {
-    async fn announce(&self, hash: FileHash) {
+    pub async fn announce(&self, hash: FileHash) {
         self.discovery.announce(ContentKey::Hash(hash)).await.expect("taken over");
         self.confirmed().await;
     }
@@ -68,13 +68,13 @@ impl Node {
         self.discovery.search(ContentKey::Hash(hash))
     }
 
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.discovery.stop().await;
         self.backend.stop().await;
     }
 }
 
-async fn found(search: &mut mpsc::Receiver<Candidate>, what: &str, fits: impl Fn(&Candidate) -> bool) -> Candidate {
+pub async fn found(search: &mut mpsc::Receiver<Candidate>, what: &str, fits: impl Fn(&Candidate) -> bool) -> Candidate {
     let waiting = async {
         loop {
             let candidate = search.recv().await.expect("running");

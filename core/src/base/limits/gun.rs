@@ -65,6 +65,8 @@ pub const GUN_LINK_PROVEN: Duration = Duration::from_secs(5);
 pub const GUN_ACK_WAIT: Duration = Duration::from_secs(2);
 /// Longest such wait; doubled with each attempt up to this.
 pub const MAX_GUN_ACK_WAIT: Duration = Duration::from_secs(20);
+/// Fields of a put that are read back one by one; those of larger ones with their nodes.
+pub const GUN_READ_SINGLY: usize = 16;
 /// Puts of one write before it fails, besides its deadline.
 pub const GUN_PUT_ATTEMPTS: u32 = 40;
 /// A one-time read ends when nothing more came for so long after the first answer that had content.

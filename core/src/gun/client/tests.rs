@@ -455,8 +455,7 @@ fn states_of_own_fields_are_forgotten_rather_than_too_many() {
     client.handle_timeout(now(0));
     client.connected(now(0), 0);
     const FIELDS: usize = 90;
-    let fields: Record =
-        (0..FIELDS).map(|index| (index.to_string(), Cell { value: 1.0.into(), state: 0.0 })).collect();
+    let fields: Record = (0..FIELDS).map(|index| (index.to_string(), Cell { value: 1.0.into(), state: 0.0 })).collect();
     let entry = Entry::Record(fields);
     for round in 0..limits::MAX_GUN_OWN_FIELDS / FIELDS + 100 {
         let at = path(&[&round.to_string()]);

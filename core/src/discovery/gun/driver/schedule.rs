@@ -185,7 +185,9 @@ impl Schedule {
         let leaving = |job: &Job| self.all.get(job).is_some_and(|said| said.leaving);
         let may = |job: &&Job| reachable || leaving(job) || matches!(job, Job::Map(_));
         let (later, earlier) = match &self.turn {
-            Some(turn) => (self.ready.range((Bound::Excluded(turn), Bound::Unbounded)), Some(self.ready.range(..=turn))),
+            Some(turn) => {
+                (self.ready.range((Bound::Excluded(turn), Bound::Unbounded)), Some(self.ready.range(..=turn)))
+            }
             None => (self.ready.range::<Job, _>(..), None),
         };
         let in_turn = later.chain(earlier.into_iter().flatten()).filter(may).take(most);
