@@ -297,7 +297,7 @@ impl Client {
             return;
         }
         if let (Some(answers), None) = (&message.answers, &message.put) {
-            let mut steps = self.writes.answered(now, answers, message.ok, message.error.as_deref());
+            let mut steps = self.writes.answered(answers, message.ok, message.error.as_deref());
             steps.extend(self.writes.begin(now, &mut self.random));
             self.act(now, steps);
         }
@@ -408,7 +408,7 @@ impl Client {
                     // A relay does not send them back.
                     self.keep(now, message.put.as_deref().unwrap_or_default(), false);
                 }
-                Step::Read(soul, key) => self.ask(vec![(soul, key)]),
+                Step::Read(soul) => self.send_all(|random| Message::get(message_id(random), &soul, Keys::All)),
                 Step::Done(id, result) => self.outputs.push_back(Output::Put(id, result)),
             }
         }

@@ -5,7 +5,6 @@
 //! never answer. So a put without an answer is read back, and written again if somebody's field stands in its place.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::time::Duration;
 
 use super::Now;
 use super::interests::Entry;
@@ -38,8 +37,6 @@ pub struct Writes {
     souls: HashMap<String, BTreeSet<u64>>,
     /// The latest known state of own fields, by soul and key.
     states: HashMap<(String, String), f64>,
-    /// How long answers took lately, on average.
-    latency: Duration,
 }
 
 #[derive(Debug)]
@@ -50,7 +47,6 @@ struct Write {
     ids: Vec<String>,
     deadline: Time,
     timer: Time,
-    sent: Time,
     attempts: u32,
     /// It waits for what was read back.
     reading: bool,
@@ -65,8 +61,8 @@ struct Write {
 pub enum Step {
     /// Send this to all relays.
     Send(Message),
-    /// Ask all relays for this node, or one of its fields.
-    Read(String, Option<String>),
+    /// Ask all relays for this node.
+    Read(String),
     /// It has ended.
     Done(u64, Result<(), WriteError>),
 }
@@ -100,7 +96,6 @@ impl Writes {
             ids: Vec::new(),
             deadline,
             timer: deadline,
-            sent: Time::ZERO,
             attempts: 0,
             reading: false,
             found: BTreeSet::new(),
@@ -135,7 +130,7 @@ impl Writes {
     }
 
     /// A relay has answered a message.
-    pub fn answered(&mut self, now: Now, answers: &str, ok: bool, error: Option<&str>) -> Vec<Step> {
+    pub fn answered(&mut self, answers: &str, ok: bool, error: Option<&str>) -> Vec<Step> {
         let Some((id, part)) = self.ids.get(answers).copied() else { return Vec::new() };
         let Some(write) = self.all.get_mut(&id) else { return Vec::new() };
         if let Some(error) = error {
@@ -147,7 +142,7 @@ impl Writes {
             return Vec::new();
         }
         write.taken[part] = true;
-        if write.taken.iter().all(|taken| *taken) { vec![self.end(id, Ok(()), now)] } else { Vec::new() }
+        if write.taken.iter().all(|taken| *taken) { vec![self.end(id, Ok(()))] } else { Vec::new() }
     }
 
     /// A field came from a relay. Own fields are then written with later states; puts that were reading back may end,
@@ -186,7 +181,7 @@ impl Writes {
                 write.taken[index] |= leaves.all(|own| write.found.contains(&(own.0.clone(), own.1.clone())));
             }
             if write.taken.iter().all(|taken| *taken) {
-                steps.push(self.end(id, Ok(()), now));
+                steps.push(self.end(id, Ok(())));
             } else if lost {
                 self.send(id, now, random, &mut steps);
             }
@@ -207,7 +202,7 @@ impl Writes {
             let Some(write) = self.all.get_mut(&id) else { continue };
             if now.time >= write.deadline || write.attempts >= limits::GUN_PUT_ATTEMPTS {
                 let error = write.refused.take().map_or(WriteError::Timeout, WriteError::Refused);
-                steps.push(self.end(id, Err(error), now));
+                steps.push(self.end(id, Err(error)));
             } else if !connected || !self.active.contains(&id) {
                 let deadline = write.deadline;
                 self.set_timer(id, deadline);
@@ -215,14 +210,10 @@ impl Writes {
                 self.send(id, now, random, &mut steps);
             } else {
                 write.reading = true;
-                let leaves: Vec<_> = write.parts.iter().flatten().filter(|own| leaf(own).is_some()).collect();
-                // A stock relay has single fields in memory, but reads a file for a whole node.
-                let singly = leaves.len() <= limits::GUN_READ_SINGLY;
-                let wanted: BTreeSet<(String, Option<String>)> =
-                    leaves.iter().map(|(soul, key, _)| (soul.clone(), singly.then(|| key.clone()))).collect();
-                for (soul, key) in wanted {
+                let leaves: BTreeSet<String> = write.parts.iter().flatten().filter_map(leaf).collect();
+                for soul in leaves {
                     self.souls.entry(soul.clone()).or_default().insert(id);
-                    steps.push(Step::Read(soul, key));
+                    steps.push(Step::Read(soul));
                 }
                 self.set_timer(id, now.time + limits::GUN_ACK_WAIT);
             }
@@ -240,7 +231,6 @@ impl Writes {
     fn send(&mut self, id: u64, now: Now, random: &mut Jitter, steps: &mut Vec<Step>) {
         let Some(write) = self.all.get_mut(&id) else { return };
         write.attempts += 1;
-        write.sent = now.time;
         write.reading = false;
         write.found.clear();
         if self.states.len() >= limits::MAX_GUN_OWN_FIELDS {
@@ -262,19 +252,13 @@ impl Writes {
             write.ids.push(message.clone());
             steps.push(Step::Send(Message::put(message, fields)));
         }
-        // A relay that is slow because it has much to do gets ever more time: reading back is more work for it than the put.
-        let least = limits::GUN_ACK_WAIT.max(3 * self.latency);
-        let wait = least.saturating_mul(1 << (write.attempts - 1).min(8)).min(limits::MAX_GUN_ACK_WAIT);
+        // A relay that is slow because it has much to do gets ever more time.
+        let wait = limits::GUN_ACK_WAIT.saturating_mul(1 << (write.attempts - 1).min(8)).min(limits::MAX_GUN_ACK_WAIT);
         self.set_timer(id, now.time + wait);
     }
 
-    fn end(&mut self, id: u64, result: Result<(), WriteError>, now: Now) -> Step {
+    fn end(&mut self, id: u64, result: Result<(), WriteError>) -> Step {
         if let Some(write) = self.all.remove(&id) {
-            if result.is_ok() && write.attempts == 1 {
-                // Also what had to be read back: then the answer takes longer than it was waited for.
-                let (took, before) = (now.time.since(write.sent), self.latency);
-                self.latency = if before.is_zero() { took } else { (7 * before + took) / 8 };
-            }
             self.timers.remove(&(write.timer, id));
             for message in write.ids {
                 self.ids.remove(&message);
