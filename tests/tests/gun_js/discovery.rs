@@ -23,14 +23,14 @@ use super::stock::{Client, Relay, WAIT};
 const MINUTE_MS: i64 = 60_000;
 
 /// A node as discovery sees it.
-struct Node {
-    discovery: GunDiscovery,
+pub struct Node {
+    pub discovery: GunDiscovery,
     backend: Arc<GunClient>,
-    peer: PeerId,
-    addresses: watch::Sender<Vec<String>>,
+    pub peer: PeerId,
+    pub addresses: watch::Sender<Vec<String>>,
 }
 
-fn address(last: u8) -> String {
+pub fn address(last: u8) -> String {
     format!("/ip4/192.0.2.{last}/tcp/9000")
 }
 
@@ -48,12 +48,12 @@ async fn node_with(urls: &[String], last: u8, clock_offset_ms: i64, kept: Option
     Node { discovery, backend, peer, addresses }
 }
 
-async fn node(urls: &[String], last: u8) -> Node {
+pub async fn node(urls: &[String], last: u8) -> Node {
     node_with(urls, last, 0, None).await
 }
 
 impl Node {
-    async fn announce(&self, hash: FileHash) {
+    pub async fn announce(&self, hash: FileHash) {
         self.discovery.announce(ContentKey::Hash(hash)).await.expect("taken over");
         self.confirmed().await;
     }
@@ -68,13 +68,13 @@ impl Node {
         self.discovery.search(ContentKey::Hash(hash))
     }
 
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.discovery.stop().await;
         self.backend.stop().await;
     }
 }
 
-async fn found(search: &mut mpsc::Receiver<Candidate>, what: &str, fits: impl Fn(&Candidate) -> bool) -> Candidate {
+pub async fn found(search: &mut mpsc::Receiver<Candidate>, what: &str, fits: impl Fn(&Candidate) -> bool) -> Candidate {
     let waiting = async {
         loop {
             let candidate = search.recv().await.expect("running");
@@ -232,21 +232,13 @@ async fn two_relays(axe: bool) {
 async fn many(axe: bool, count: usize) {
     let mut relay = Relay::start(axe).await;
     let announcer = node(&[relay.url()], 1).await;
-    let mut hashes: Vec<FileHash> = (0..count).map(|index| FileHash::of(&index.to_be_bytes())).collect();
+    let hashes: Vec<FileHash> = (0..count).map(|index| FileHash::of(&index.to_be_bytes())).collect();
     let begun = Instant::now();
     for hash in &hashes {
         announcer.discovery.announce(ContentKey::Hash(*hash)).await.expect("room");
     }
     announcer.confirmed().await;
     let announced = begun.elapsed();
-    relay.assert_alive();
-    // For a read the stock relay reads a whole file; those of neighbours it reads once.
-    hashes.sort();
-    let searcher = node(&[relay.url()], 2).await;
-    for hash in hashes.iter().step_by(count.div_ceil(20)) {
-        found(&mut searcher.search(*hash), "one of them", is(&announcer.peer, 1)).await;
-    }
-    searcher.stop().await;
     let reader = client(&[relay.url()]);
     let (reader_ref, name) = (&reader, announcer.peer.as_str());
     let reads = futures::stream::iter(&hashes).map(|hash| async move {
@@ -256,10 +248,7 @@ async fn many(axe: bool, count: usize) {
     });
     let there: BTreeSet<FileHash> = reads.buffer_unordered(128).filter_map(async |hash| hash).collect().await;
     assert_eq!(there.len(), count, "some are lost");
-    let rate = count as f64 / announced.as_secs_f64();
-    println!("{count} announcements, AXE {axe}: confirmed after {announced:?}, {rate:.0} a second, read after {:?}", {
-        begun.elapsed()
-    });
+    println!("{count} announcements, AXE {axe}: confirmed after {announced:?}, read after {:?}", begun.elapsed());
     relay.assert_alive();
     reader.stop().await;
     announcer.stop().await;
@@ -335,8 +324,6 @@ tests! {
     one_of_two_relays_with_axe_dies_and_forgets: two_relays(true);
     a_thousand_announcements_are_all_there: many(false, 1000);
     a_thousand_announcements_are_all_there_with_axe: many(true, 1000);
-    ten_thousand_announcements_are_all_there: many(false, 10_000);
-    ten_thousand_announcements_are_all_there_with_axe: many(true, 10_000);
     a_restart_without_a_relay_finds_what_was_known: restart_without_a_relay();
     content_ids_both_ways: content_ids(false);
     content_ids_both_ways_with_axe: content_ids(true);

@@ -40,7 +40,7 @@ pub const MAX_GUN_CLIENT_BYTES: usize = 64 * 1024 * 1024;
 /// States of own fields remembered, so that the next write of a field is later than the last.
 pub const MAX_GUN_OWN_FIELDS: usize = 262_144;
 /// Puts on their way to relays at once; a stock relay answers each after 250 ms.
-pub const GUN_PUTS_IN_FLIGHT: usize = 2048;
+pub const GUN_PUTS_IN_FLIGHT: usize = 256;
 /// Puts waiting or on their way; more are refused.
 pub const MAX_GUN_PUTS: usize = 16_384;
 /// One-time reads at once.
@@ -128,14 +128,8 @@ pub const MAX_GUN_ANNOUNCEMENTS: usize = 65_536;
 /// Announcements that are read live, to write them again at once when somebody overwrites them. The others are
 /// written again with their turn.
 pub const MAX_GUN_WATCHED: usize = 1024;
-/// Puts of announcements waiting for their answer at once, to begin with and while relays are slow.
+/// Puts of announcements waiting for their answer at once.
 pub const GUN_ANNOUNCING: usize = 128;
-/// The same with quick relays. A stock relay writes its files in rounds, each of which takes nearly as long for one field as
-/// for thousands.
-pub const MAX_GUN_ANNOUNCING: usize = 1024;
-/// An answer within this is quick: one more put may then be under way, otherwise one fewer. A stock relay forgets after 9 s
-/// whom to answer.
-pub const GUN_ANNOUNCED_SOON: Duration = Duration::from_secs(3);
 /// Deadline of one put of an announcement: a stock relay that is told of thousands at once is busy for long.
 pub const GUN_ANNOUNCE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Searches at once; as many as downloads.

@@ -56,8 +56,6 @@ pub(super) struct State {
     dirty: bool,
     /// How long a put took lately, on average.
     put_seconds: f64,
-    /// Puts under way at once: more while the relays are quick, fewer when they have too much to do.
-    window: usize,
 }
 
 impl Driver {
@@ -80,13 +78,7 @@ impl Driver {
             node,
             own,
             backend,
-            state: Mutex::new(State {
-                book,
-                schedule: Schedule::default(),
-                dirty: false,
-                put_seconds: 0.0,
-                window: limits::GUN_ANNOUNCING,
-            }),
+            state: Mutex::new(State { book, schedule: Schedule::default(), dirty: false, put_seconds: 0.0 }),
             changed: Notify::new(),
             unconfirmed: watch::channel(0).0,
             searches: Arc::new(Semaphore::new(limits::MAX_GUN_SEARCHES)),
@@ -210,7 +202,7 @@ impl Driver {
         let (mut addresses_open, mut links_open) = (true, true);
         let mut goodbye = None;
         loop {
-            let room = self.lock().window.saturating_sub(running.len());
+            let room = limits::GUN_ANNOUNCING - running.len();
             // Nobody is helped by an announcement without addresses.
             let reachable = !self.own.addresses().is_empty();
             let (jobs, next) = self.lock().schedule.take(Instant::now(), room, reachable);
@@ -258,10 +250,7 @@ impl Driver {
         // A hundred a second at most, and a quarter of what the relays can take, so that renewals do not crowd out what
         // is new; but well before they expire.
         state.put_seconds += (took.as_secs_f64() - state.put_seconds) / 16.0;
-        let quick = written.is_ok() && took <= limits::GUN_ANNOUNCED_SOON;
-        let grown = if quick { state.window + 1 } else { state.window - 1 };
-        state.window = grown.clamp(limits::GUN_ANNOUNCING, limits::MAX_GUN_ANNOUNCING);
-        let each = (4.0 * state.put_seconds / state.window as f64).max(0.01);
+        let each = (4.0 * state.put_seconds / limits::GUN_ANNOUNCING as f64).max(0.01);
         let paced = Duration::from_secs_f64(each * state.schedule.len() as f64);
         let pause = config.announce_interval.max(paced).min(config.announce_ttl / 3);
         state.schedule.finished(job, written.is_ok(), Instant::now(), pause);

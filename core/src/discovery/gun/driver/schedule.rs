@@ -1,7 +1,6 @@
 //! What this node says through Gun, and when each of it is to be written next. Not here: writing it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -24,11 +23,6 @@ pub(super) enum Job {
 pub(super) struct Schedule {
     all: BTreeMap<Job, Said>,
     due: BTreeSet<(Instant, Job)>,
-    /// What is due already. In the order of its names, not of its time: a stock relay keeps neighbours in one file, which it
-    /// reads and writes as a whole.
-    ready: BTreeSet<Job>,
-    /// What was taken last; its neighbours are next, so that each has its turn.
-    turn: Option<Job>,
     unconfirmed: usize,
     watched: usize,
 }
@@ -153,7 +147,6 @@ impl Schedule {
         let Some(said) = self.all.get_mut(job) else { return };
         self.unconfirmed += usize::from(std::mem::take(&mut said.confirmed));
         match &mut said.due {
-            Some(_) if self.ready.contains(job) => {}
             Some(due) => {
                 self.due.remove(&(*due, job.clone()));
                 *due = now;
@@ -175,35 +168,25 @@ impl Schedule {
     /// What is due, at most so many, and whether it is to be taken back; and when the next is due. Announcements wait
     /// while nobody could reach us.
     pub(super) fn take(&mut self, now: Instant, most: usize, reachable: bool) -> (Vec<(Job, bool)>, Option<Instant>) {
-        while let Some((due, job)) = self.due.pop_first() {
-            if due > now {
-                self.due.insert((due, job));
+        let mut jobs = Vec::new();
+        for (due, job) in &self.due {
+            if *due > now || jobs.len() >= most {
                 break;
             }
-            self.ready.insert(job);
-        }
-        let leaving = |job: &Job| self.all.get(job).is_some_and(|said| said.leaving);
-        let may = |job: &&Job| reachable || leaving(job) || matches!(job, Job::Map(_));
-        let (later, earlier) = match &self.turn {
-            Some(turn) => {
-                (self.ready.range((Bound::Excluded(turn), Bound::Unbounded)), Some(self.ready.range(..=turn)))
+            let leaving = self.all.get(job).is_some_and(|said| said.leaving);
+            if reachable || leaving || matches!(job, Job::Map(_)) {
+                jobs.push((job.clone(), leaving));
             }
-            None => (self.ready.range::<Job, _>(..), None),
-        };
-        let in_turn = later.chain(earlier.into_iter().flatten()).filter(may).take(most);
-        let jobs: Vec<(Job, bool)> = in_turn.map(|job| (job.clone(), leaving(job))).collect();
+        }
         for (job, _) in &jobs {
-            self.ready.remove(job);
-            if let Some(said) = self.all.get_mut(job) {
-                said.due = None;
+            if let Some(said) = self.all.get_mut(job)
+                && let Some(due) = said.due.take()
+            {
+                self.due.remove(&(due, job.clone()));
             }
-        }
-        if let Some((last, _)) = jobs.last() {
-            self.turn = Some(last.clone());
         }
         // What waits for an address is woken by one.
-        let waits = reachable && !self.ready.is_empty();
-        let next = if waits { Some(now) } else { self.due.first().map(|(due, _)| *due) };
+        let next = self.due.iter().map(|(due, _)| *due).find(|due| reachable || *due > now);
         (jobs, next)
     }
 
@@ -269,22 +252,5 @@ mod tests {
             schedule.finished(job, false, now, pause);
         }
         assert!(schedule.is_empty() && schedule.unconfirmed() == 0 && schedule.due.is_empty());
-        assert!(schedule.ready.is_empty());
-    }
-    #[test]
-    fn neighbours_are_written_together_and_each_has_its_turn() {
-        let (mut schedule, now) = (Schedule::default(), Instant::now());
-        let job = |index: u8| Job::Peer(FileHash::from_bytes([index; 32]));
-        for index in [7, 2, 9, 4, 1, 8] {
-            schedule.add(job(index), now);
-        }
-        let take = |schedule: &mut Schedule| -> Vec<Job> {
-            let (jobs, _) = schedule.take(now, 2, true);
-            // Written, and due again at once.
-            jobs.iter().for_each(|(job, _)| schedule.finished(job, true, now, Duration::ZERO));
-            jobs.into_iter().map(|(job, _)| job).collect()
-        };
-        let taken: Vec<Vec<Job>> = (0..4).map(|_| take(&mut schedule)).collect();
-        assert_eq!(taken, [[job(1), job(2)], [job(4), job(7)], [job(8), job(9)], [job(1), job(2)]]);
     }
 }
