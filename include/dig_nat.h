@@ -286,6 +286,11 @@ typedef struct DigNatNodeOptions {
      */
     DigNatSwitch enable_ipv6;
     /**
+     * Dial a peer's IPv6 addresses a quarter of a second before its IPv4 ones; off is the other way round. It does nothing
+     * without enable_ipv6. Default on.
+     */
+    DigNatSwitch prefer_ipv6;
+    /**
      * Accept and dial TCP connections. Default on.
      */
     DigNatSwitch enable_tcp;
@@ -340,6 +345,11 @@ typedef struct DigNatNodeOptions {
      * Tell connected peers of others that have the same content, and hear it from them. Default on.
      */
     DigNatSwitch pex_enabled;
+    /**
+     * Pause between two messages of peer exchange to one peer, in ms. Peers take one a minute, so less counts as 60000.
+     * Default 60000, range 1000 to 86400000.
+     */
+    uint64_t pex_interval_ms;
     /**
      * Find peers and be found through Gun relays. Default on; it does nothing without gun_peers.
      */
@@ -663,6 +673,11 @@ typedef struct DigNatAnnounceOptions {
      * NULL: "high".
      */
     const char *priority;
+    /**
+     * How long it is announced, in ms; after that it is taken back, unless it was announced again. It ends with the stop
+     * too. Default 0: until it is taken back. Range 1000 to 31536000000.
+     */
+    uint64_t ttl_ms;
 } DigNatAnnounceOptions;
 
 /**
@@ -877,7 +892,7 @@ typedef struct DigNatMappingOptions {
 } DigNatMappingOptions;
 
 /**
- * A hole to be punched to a known endpoint.
+ * A hole to be punched, to a known endpoint or to a peer that is met at Gun relays.
  */
 typedef struct DigNatPunchOptions {
     /**
@@ -885,7 +900,8 @@ typedef struct DigNatPunchOptions {
      */
     size_t size;
     /**
-     * The peer's endpoint, "host:port", as the internet sees it. Default NULL: none, it has to be given.
+     * The peer's endpoint, "host:port", as the internet sees it. Default NULL: none, both sides tell each other at the
+     * relays of gun_peers.
      */
     const char *remote_endpoint;
     /**
@@ -913,6 +929,45 @@ typedef struct DigNatPunchOptions {
      * Time for the attempt in ms; the peer has to try within it. Default 10000, range 100 to 120000.
      */
     uint64_t timeout_ms;
+    /**
+     * Our name, any text. Both names are needed with gun_peers, the peer gives them the other way round. Default NULL:
+     * none.
+     */
+    const char *local_id;
+    /**
+     * The peer's name. Default NULL: none.
+     */
+    const char *remote_id;
+    /**
+     * URLs of Gun relays to meet the peer at. Without a key, whoever knows both names can take the peer's place. Default
+     * NULL: none.
+     */
+    const char *const *gun_peers;
+    /**
+     * How many Gun relays.
+     */
+    size_t gun_peers_count;
+    /**
+     * STUN servers ("host:port" or "stun:host:port") that tell us our endpoint, with gun_peers. Default NULL: three public
+     * ones, or none when local_only is on.
+     */
+    const char *const *stun_servers;
+    /**
+     * How many STUN servers.
+     */
+    size_t stun_servers_count;
+    /**
+     * Punch over IPv6 as well, with gun_peers. Default off.
+     */
+    DigNatSwitch enable_ipv6;
+    /**
+     * Try private and loopback addresses that the peer names: for peers in one network or on one machine. Default off.
+     */
+    DigNatSwitch allow_private;
+    /**
+     * Ask no STUN server that was not named. Default off, or on when the environment variable DIG_NAT_LOCAL_ONLY is 1.
+     */
+    DigNatSwitch local_only;
 } DigNatPunchOptions;
 
 /**
@@ -1030,6 +1085,20 @@ typedef struct DigNatIceOptions {
      * Time until a pair works in ms. Default 15000, range 100 to 120000.
      */
     uint64_t timeout_ms;
+    /**
+     * URLs of Gun relays to meet the peer at; both names are needed then, the peer gives them the other way round. Default
+     * NULL: none.
+     */
+    const char *const *gun_peers;
+    /**
+     * How many Gun relays.
+     */
+    size_t gun_peers_count;
+    /**
+     * Secret text that both sides know. Without one, whoever knows both names can take the peer's place in a Gun graph.
+     * Default NULL: none.
+     */
+    const char *key;
 } DigNatIceOptions;
 
 /**
@@ -2044,7 +2113,7 @@ void dig_nat_announce_options_init(struct DigNatAnnounceOptions *options, size_t
 void dig_nat_known_peers_options_init(struct DigNatKnownPeersOptions *options, size_t size);
 
 /**
- * Opens a UDP path to remote_endpoint; the peer does the same at about the same time. Result: as of dig_nat_socket_info,
+ * Opens a UDP path to remote_endpoint, or to the peer met at gun_peers; the peer does the same at about the same time. Result: as of dig_nat_socket_info,
  * and the socket for dig_nat_result_take_socket. Fails with DIG_NAT_STATUS_PEER_UNREACHABLE when the peer did not answer
  * in time.
  */
@@ -2056,7 +2125,7 @@ enum DigNatStatus dig_nat_punch_udp(const struct DigNatRuntime *runtime,
                                     struct DigNatError **error);
 
 /**
- * Opens a TCP connection to remote_endpoint; the peer does the same at about the same time. Result and errors: as of
+ * Opens a TCP connection to remote_endpoint, or to the peer met at gun_peers; the peer does the same at about the same time. Result and errors: as of
  * dig_nat_punch_udp.
  */
 enum DigNatStatus dig_nat_punch_tcp(const struct DigNatRuntime *runtime,
@@ -2333,7 +2402,7 @@ void dig_nat_signaling_free(struct DigNatSignaling *signaling);
 
 /**
  * Finds a pair of addresses that works, by ICE (RFC 8445); the peer does the same at the other end of `signaling`, which
- * serves one attempt. Result: as of dig_nat_socket_info, and the socket for dig_nat_result_take_socket.
+ * serves one attempt; with NULL both sides meet at the gun_peers of the options. Result: as of dig_nat_socket_info, and the socket for dig_nat_result_take_socket.
  */
 enum DigNatStatus dig_nat_connect_with_ice(const struct DigNatRuntime *runtime,
                                            const struct DigNatIceOptions *options,

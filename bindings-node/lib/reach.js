@@ -9,7 +9,7 @@ const { hide } = require('./emitter');
 const { DigNatError, cancelled, quiet } = require('./errors');
 const { NetworkManager } = require('./manager');
 const { gunInstance } = require('./network-options');
-const { useConnectionRegistry } = require('./registry');
+const { connectionRegistry } = require('./registry');
 const { invalid, isObject, isPeerId, text, toJson, toWish } = require('./options');
 const { runTask } = require('./transfer');
 
@@ -95,6 +95,18 @@ async function reach(options, managers = new Set()) {
     await stop();
     throw closed ? cancelled('connecting was ended by its owner', error) : explained(error, options);
   }
+}
+
+/** Makes a manager remember in the registry of this user what worked, unless it keeps its own. */
+function useConnectionRegistry(manager) {
+  let table;
+  try {
+    table = connectionRegistry._native;
+  } catch {
+    // Without a directory for it, a connection is remembered as long as its manager.
+    return;
+  }
+  manager._native.useRegistry(table);
 }
 
 /** Whom to look for, and where. */

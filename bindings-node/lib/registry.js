@@ -61,16 +61,4 @@ class ConnectionRegistry {
 /** The registry of this user. */
 const connectionRegistry = new ConnectionRegistry();
 
-/** Makes a manager remember in the registry of this user what worked, unless it keeps its own. */
-function useConnectionRegistry(manager) {
-  let table;
-  try {
-    table = connectionRegistry._native;
-  } catch {
-    // Without a directory for it, a connection is remembered as long as its manager.
-    return;
-  }
-  manager._native.useRegistry(table);
-}
-
-module.exports = { ConnectionRegistry, connectionRegistry, useConnectionRegistry };
+module.exports = { ConnectionRegistry, connectionRegistry };

@@ -99,8 +99,14 @@ test('connectToPeer fills the registry of the process, unless its manager keeps 
   assert.deepEqual([entry.peerId, entry.connectionType, entry.address], [peerId, connectionType, '127.0.0.1']);
   assert.deepEqual(connectionRegistry.getSuccessfulMethods(peerId), [connectionType]);
   // Another process reads the same.
-  const again = new api.ConnectionRegistry();
-  assert.deepEqual(again.getSuccessfulMethods(peerId), [connectionType]);
+  const read = async () => {
+    for (;;) {
+      const methods = new api.ConnectionRegistry().getSuccessfulMethods(peerId);
+      if (methods.length > 0) return methods;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  };
+  assert.deepEqual(await within(read(), 'the file'), [connectionType]);
   const persistence = { enablePersistence: true, persistenceDir: tempDir(t) };
   for (const options of [persistence, { saveToRegistry: false }]) {
     const other = await reach(options);

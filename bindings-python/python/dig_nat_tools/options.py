@@ -21,6 +21,9 @@ class NodeKeywords(TypedDict, total=False):
     """TCP and UDP port to listen on. Default 0: a free port chosen by the system, the same for both."""
     enable_ipv6: bool
     """Listen on IPv6 as well as IPv4 and dial both. Default false."""
+    prefer_ipv6: bool
+    """Dial a peer's IPv6 addresses a quarter of a second before its IPv4 ones; false is the other way round. It does
+    nothing without ``enable_ipv6``. Default true."""
     enable_tcp: bool
     """Accept and dial TCP connections. Default true."""
     enable_udp: bool
@@ -47,6 +50,11 @@ class NodeKeywords(TypedDict, total=False):
     """Hex digits of random prefixes. Default 2, range 1 to 8."""
     pex_enabled: bool
     """Tell connected peers of others that have the same content, and hear it from them. Default true."""
+    pex_interval_ms: int
+    """Pause between two messages of peer exchange to one peer, in ms. Peers take one a minute, so less counts as 60000.
+    Default 60000, range 1000 to 86400000."""
+    pex_interval: float
+    """The same in seconds."""
     gun_enabled: bool
     """Find peers and be found through Gun relays. Default true; it does nothing without ``gun_peers``."""
     gun_peers: Sequence[str]
@@ -187,6 +195,11 @@ class AnnounceKeywords(TypedDict, total=False):
     priority: str
     """``high``: everywhere, ``medium``: local network, hash table and connected peers, ``low``: only the local network.
     Default ``high``."""
+    ttl_ms: int | None
+    """How long it is announced, in ms; after that it is taken back, unless it was announced again. It ends with the
+    stop too. Default none: until it is taken back. Range 1000 to 31536000000."""
+    ttl: float
+    """The same in seconds."""
 
 
 class KnownPeersKeywords(TypedDict, total=False):
@@ -328,7 +341,8 @@ class PunchKeywords(TypedDict, total=False):
     """Keyword arguments of punch_udp, punch_tcp and tcp_simultaneous_open."""
 
     remote_endpoint: str
-    """The peer's endpoint, ``host:port``, as the internet sees it. Default none: it has to be given."""
+    """The peer's endpoint, ``host:port``, as the internet sees it. Default none: both sides tell each other over
+    signalling."""
     local_endpoint: str
     """Our address and port, ``host:port``, to punch from. Default any address and ``local_port``."""
     local_port: int
@@ -342,6 +356,25 @@ class PunchKeywords(TypedDict, total=False):
     """Time for the attempt in ms; the peer has to try within it. Default 10000, range 100 to 120000."""
     timeout: float
     """The same in seconds."""
+    local_id: str | None
+    """Our name, any text. Both names are needed with signalling, the peer gives them the other way round. Default
+    none."""
+    remote_id: str | None
+    """The peer's name. Default none."""
+    gun_peers: Sequence[str]
+    """URLs of Gun relays to meet the peer at. Without a ``key``, whoever knows both names can take the peer's place.
+    Default none."""
+    stun_servers: Sequence[str]
+    """STUN servers (``host:port`` or ``stun:host:port``) that tell us our endpoint, with signalling. Default empty:
+    three public ones, or none when ``local_only`` is set."""
+    enable_ipv6: bool
+    """Punch over IPv6 as well, with signalling. Default false."""
+    allow_private: bool
+    """Try private and loopback addresses that the peer names: for peers in one network or on one machine. Default
+    false."""
+    local_only: bool
+    """Ask no STUN server that was not named. Default false, or true when the environment variable
+    ``DIG_NAT_LOCAL_ONLY`` is ``1``."""
 
 
 class TurnKeywords(TypedDict, total=False):
@@ -402,6 +435,12 @@ class IceKeywords(TypedDict, total=False):
     """Time until a pair works in ms. Default 15000, range 100 to 120000."""
     timeout: float
     """The same in seconds."""
+    gun_peers: Sequence[str]
+    """URLs of Gun relays to meet the peer at; both names are needed then, the peer gives them the other way round.
+    Default none."""
+    key: str | None
+    """Secret text that both sides know. Without one, whoever knows both names can take the peer's place in a Gun graph.
+    Default none."""
 
 
 class RegistryKeywords(TypedDict, total=False):
@@ -447,9 +486,11 @@ SECONDS = {
     "gun_announce_ttl": "gun_announce_ttl_ms",
     "gun_cleanup_interval": "gun_cleanup_interval_ms",
     "gun_peer_ttl": "gun_peer_ttl_ms",
+    "pex_interval": "pex_interval_ms",
     "poll_interval": "poll_interval_ms",
     "request_timeout": "request_timeout_ms",
     "stability": "stability_ms",
     "timeout": "timeout_ms",
+    "ttl": "ttl_ms",
 }
 """Names that take seconds, and the option in milliseconds that each one sets."""
