@@ -100,7 +100,11 @@ impl Starter<'_> {
     /// Not a source of its own: it has nobody to ask before there is a session, so downloads listen to it.
     fn exchange(&self) -> PeerExchange {
         let own = self.serves.then(|| self.own());
-        let config = PexConfig { enabled: self.options.pex_enabled, ..PexConfig::default() };
+        let config = PexConfig {
+            enabled: self.options.pex_enabled,
+            local_only: self.options.local_only,
+            ..PexConfig::default()
+        };
         PeerExchange::new(config, self.fabric.local_peer(), own)
     }
 

@@ -142,8 +142,7 @@ impl Page {
             .expect("a string");
         let mut list = |title: &str, names: Vec<String>| {
             if !names.is_empty() {
-                let names: String = names.iter().map(|name| format!("- {name}\n")).collect();
-                write!(text, "\n\n{title}:\n\n{}", names.trim_end()).expect("a string");
+                write!(text, "\n\n{title}:\n\n- {}", names.join("\n- ")).expect("a string");
             }
         };
         list("Short of theory", short);
