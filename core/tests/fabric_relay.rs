@@ -11,8 +11,13 @@ const ECHO: &str = "/test/echo/1";
 const WAIT: Duration = Duration::from_secs(20);
 
 async fn node(relay_server: bool) -> Fabric {
-    let config =
-        FabricConfig { interfaces: vec!["lo".into()], protocols: vec![ECHO], relay_server, ..FabricConfig::default() };
+    let config = FabricConfig {
+        interfaces: vec!["lo".into()],
+        protocols: vec![ECHO],
+        relay_server,
+        local_only: true,
+        ..FabricConfig::default()
+    };
     Fabric::start(config).await.expect("started").0
 }
 

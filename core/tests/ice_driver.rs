@@ -20,6 +20,8 @@ use dig_nat_core::nat::turn::driver::TurnConfig;
 use dig_nat_core::net::udp::UdpPort;
 use server::{PASSWORD, Turnserver, USER};
 
+const PATIENCE: Duration = Duration::from_secs(10);
+
 fn bind(ip: &str) -> Arc<UdpPort> {
     UdpPort::bind(format!("{ip}:0").parse().expect("an address")).expect("a free port")
 }
@@ -135,6 +137,108 @@ async fn a_relay_carries_what_sockets_cannot() {
         assert_eq!(received.expect("a datagram"), [0x40, number][..]);
     }
     drop(server);
+}
+
+/// A server, and how we ask it.
+fn turn(server: &Turnserver, password: &str, query: &str) -> TurnConfig {
+    let credentials = Credentials { username: USER.to_owned(), password: password.to_owned() };
+    let uri = format!("turn:127.0.0.1:{}{query}", server.port);
+    TurnConfig::new(uri.parse().expect("a server"), Some(credentials))
+}
+
+/// Two sides that can meet at TURN servers only, each with servers of its own.
+async fn over_relays(one: Vec<TurnConfig>, other: Vec<TurnConfig>) -> (Result<IcePath>, Result<IcePath>) {
+    let (first, second) = (bind("127.0.0.3"), bind("127.0.0.4"));
+    let hidden = |port: &Arc<UdpPort>, role, from: &str, turn| {
+        let mut options = IceOptions { turn, ..options(port, role) };
+        options.policy.excluded.push(from.parse().expect("an address"));
+        options
+    };
+    let one = hidden(&first, Role::Controlling, "127.0.0.4", one);
+    both(one, hidden(&second, Role::Controlled, "127.0.0.3", other)).await
+}
+
+/// The server that carries our end.
+fn carrying(path: &IcePath) -> SocketAddr {
+    match &path.carrier {
+        Carrier::Relay(relay) => relay.server_address(),
+        Carrier::Port(_) => panic!("only relays lead there"),
+    }
+}
+
+fn allocations(server: &Turnserver) -> usize {
+    server.log().matches("ALLOCATE processed, success").count()
+}
+
+async fn two_servers(options: [&[&str]; 2]) -> Option<[Turnserver; 2]> {
+    Some([Turnserver::start(options[0]).await?, Turnserver::start(options[1]).await?])
+}
+
+#[tokio::test]
+async fn of_two_servers_the_one_that_is_reached_over_udp_carries() {
+    let Some([stream, datagrams]) = two_servers([&[], &[]]).await else { return };
+    let asked = || vec![turn(&stream, PASSWORD, "?transport=tcp"), turn(&datagrams, PASSWORD, "")];
+    let (first, second) = over_relays(asked(), asked()).await;
+    let (first, mut second) = (first.expect("connected"), second.expect("connected"));
+    assert_eq!([&stream, &datagrams].map(allocations), [2, 2], "both sides have an address at both");
+    assert_eq!([&first, &second].map(carrying), [datagrams.address(); 2]);
+    assert_eq!((first.problems(), second.problems()), (Vec::new(), Vec::new()));
+    first.send(Bytes::from_static(b"@hello")).await.expect("sent");
+    let received = tokio::time::timeout(PATIENCE, second.receive()).await.expect("in time");
+    assert_eq!(received.expect("a datagram"), "@hello");
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_is_named_and_the_other_one_carries() {
+    let Some([good, strict]) = two_servers([&[], &["--user-quota=1"]]).await else { return };
+    let wrong = || vec![turn(&strict, "wrong", ""), turn(&good, PASSWORD, "?transport=tcp")];
+    let (first, second) = over_relays(wrong(), vec![turn(&good, PASSWORD, "")]).await;
+    let (first, _second) = (first.expect("connected"), second.expect("connected"));
+    assert_eq!(carrying(&first), good.address());
+    let name = format!("turn:127.0.0.1:{}", strict.port);
+    let [problem] = &first.problems()[..] else { panic!("{:?}", first.problems()) };
+    assert!(problem.contains(&name) && problem.contains("401") && problem.contains(USER), "{problem}");
+    drop(first);
+
+    // One user, two sides, room for one.
+    let asked = || vec![turn(&strict, PASSWORD, ""), turn(&good, PASSWORD, "?transport=tcp")];
+    let (first, second) = over_relays(asked(), asked()).await;
+    let problems: Vec<String> =
+        [first, second].into_iter().flat_map(|path| path.expect("connected").problems()).collect();
+    let [problem] = &problems[..] else { panic!("{problems:?}") };
+    assert!(problem.contains(&name) && problem.contains("486"), "{problem}");
+
+    // Nobody lets us in: the error says what each of them said.
+    let nowhere = || vec![turn(&strict, "wrong", ""), turn(&good, "wrong", "")];
+    let (first, _) = over_relays(nowhere(), Vec::new()).await;
+    let error = first.expect_err("no way");
+    assert_eq!(error.kind(), ErrorKind::PeerUnreachable);
+    for server in [&strict, &good] {
+        let name = format!("turn:127.0.0.1:{}", server.port);
+        assert!(error.to_string().contains(&name), "{name} is not in: {error}");
+    }
+}
+
+#[tokio::test]
+async fn when_the_server_that_carries_dies_the_other_one_takes_over() {
+    let Some([one, other]) = two_servers([&[], &[]]).await else { return };
+    let servers = [&one, &other].map(|server| turn(server, PASSWORD, ""));
+    let asked = || servers.to_vec();
+    let (first, second) = over_relays(asked(), asked()).await;
+    let (mut first, second) = (first.expect("connected"), second.expect("connected"));
+    let (carried, mut alive) = (carrying(&first), vec![one, other]);
+    alive.retain(|server| server.address() != carried);
+    assert_eq!(alive.len(), 1, "the one that carries is dead now");
+    let ended = tokio::time::timeout(2 * PATIENCE, first.receive()).await.expect("long before consent ends");
+    let error = ended.expect_err("nothing comes from a dead server");
+    assert!(error.to_string().contains(&format!("turn:127.0.0.1:{}", carried.port())), "{error}");
+    drop((first, second));
+    let (first, second) = over_relays(asked(), asked()).await;
+    let (first, mut second) = (first.expect("connected again"), second.expect("connected again"));
+    assert_eq!([&first, &second].map(carrying), [alive[0].address(); 2]);
+    first.send(Bytes::from_static(b"@again")).await.expect("sent");
+    let received = tokio::time::timeout(PATIENCE, second.receive()).await.expect("in time");
+    assert_eq!(received.expect("a datagram"), "@again");
 }
 
 #[tokio::test]

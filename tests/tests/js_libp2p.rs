@@ -110,7 +110,8 @@ fn texts(value: &Value) -> Vec<String> {
 }
 
 async fn node(relay_server: bool) -> (Fabric, FabricEvents) {
-    let config = FabricConfig { interfaces: vec!["lo".into()], relay_server, ..FabricConfig::default() };
+    let config =
+        FabricConfig { interfaces: vec!["lo".into()], relay_server, local_only: true, ..FabricConfig::default() };
     let (fabric, events) = Fabric::start(config).await.expect("started");
     let mut incoming = fabric.accept(ECHO).expect("free");
     tokio::spawn(async move {

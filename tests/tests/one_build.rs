@@ -60,8 +60,7 @@ impl Plan {
 }
 
 fn digest(text: &str) -> String {
-    use sha2::{Digest, Sha256};
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    dig_nat_core::base::ids::FileHash::of(text.as_bytes()).to_string()
 }
 
 #[test]

@@ -194,6 +194,7 @@ impl Node {
             interfaces: options.interfaces.clone(),
             max_connections: options.max_connections,
             relay_server: options.relay_server,
+            local_only: options.local_only,
             identity,
             protocols,
         };

@@ -193,7 +193,8 @@ impl Starter<'_> {
 /// No peer is told more often than it expects.
 fn pex_config(options: &NodeOptions) -> PexConfig {
     let interval = Duration::from_millis(options.pex_interval_ms).max(limits::PEX_INTERVAL);
-    PexConfig { enabled: options.pex_enabled, interval, ..PexConfig::default() }
+    let local_only = options.local_only;
+    PexConfig { enabled: options.pex_enabled, interval, local_only, ..PexConfig::default() }
 }
 
 impl Ways {

@@ -474,19 +474,15 @@ impl Driver {
             }
             SwarmEvent::ListenerError { error, .. } => self.warn(format!("accepting a connection failed: {error}")),
             SwarmEvent::Behaviour(BehaviourEvent::Liveness(report)) => self.on_liveness(&report),
-            SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. })) => {
-                // What a relay sees of us is where a peer can try to meet us directly.
-                if !address::is_gun(&info.observed_addr) {
+            SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received {
+                connection_id, info, ..
+            })) => {
+                // What a relay sees of us is where a peer can try to meet us; over a third, that one is seen.
+                let Some(link) = self.table.link_of(connection_id) else { return };
+                if !link.relayed {
                     self.swarm.behaviour_mut().candidates.add(info.observed_addr.clone());
                 }
-                let addresses = info.listen_addrs.iter().take(limits::MAX_ADDRESSES_PER_PEER);
-                self.report(FabricEvent::Identified {
-                    peer: address::peer_text(&peer_id),
-                    agent: info.agent_version,
-                    protocols: info.protocols.iter().map(ToString::to_string).collect(),
-                    addresses: addresses.map(ToString::to_string).collect(),
-                    observed: info.observed_addr.to_string(),
-                });
+                self.report(FabricEvent::identified(link, info));
             }
             _ => {}
         }

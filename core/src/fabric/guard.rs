@@ -68,10 +68,7 @@ impl Guard {
             let bare: Multiaddr = address.iter().filter(|part| !matches!(part, Protocol::P2p(_))).collect();
             self.relays.iter().any(|(relay, at)| Some(relay) == peer.as_ref() && *at == bare)
         };
-        let name = peer.as_ref().map(address::peer_text);
-        let links = self.table.links();
-        let mine = links.iter().filter(|link| Some(&link.peer) == name.as_ref());
-        let scope = address::scope_of(mine.map(|link| link.address.as_str()));
+        let scope = peer.as_ref().map(|peer| self.table.scope(&address::peer_text(peer))).unwrap_or_default();
         let fits = |at: SocketAddr| may_probe(at, scope);
         let allowed = |address: &Multiaddr| named(address) || address::socket(address).is_some_and(fits);
         match addresses.iter().find(|address| !allowed(address)) {
@@ -195,8 +192,8 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_through_a_relay_in_our_network_may_be_in_it() {
-        let table = Arc::new(Table::default());
+    fn who_comes_through_a_relay_in_our_network_may_be_in_it_where_everybody_is() {
+        let table = Arc::new(Table::new(true));
         let mut guard = Guard::new(Arc::clone(&table));
         let (near, far) = (PeerId::random(), PeerId::random());
         for (number, peer, relay) in [(1, near, "192.168.1.2"), (2, far, "8.8.8.8")] {
@@ -209,5 +206,23 @@ mod tests {
         assert!(!dial(&mut guard, 3, near, "/ip4/169.254.169.254/tcp/80"), "never");
         assert!(!dial(&mut guard, 3, near, "/ip4/127.0.0.1/tcp/22"), "the relay is not on this machine");
         assert!(!dial(&mut guard, 3, far, "/ip4/192.168.1.9/tcp/1"));
+    }
+
+    /// A relay at home, or on this machine, may serve the world.
+    #[test]
+    fn a_relay_that_is_near_says_nothing_of_its_users() {
+        let table = Arc::new(Table::default());
+        let mut guard = Guard::new(Arc::clone(&table));
+        for (number, relay) in [(1, "192.168.1.2"), (2, "127.0.0.1")] {
+            let peer = PeerId::random();
+            let circuit = format!("/ip4/{relay}/tcp/1/p2p/{}/p2p-circuit", PeerId::random());
+            let (opener, _) = mpsc::channel(1);
+            let circuit = circuit.parse().expect("valid");
+            table.add_link(ConnectionId::new_unchecked(number), &peer, &circuit, true, opener);
+            for private in ["/ip4/192.168.1.9/tcp/80", "/ip4/127.0.0.1/tcp/22", "/ip4/127.0.0.1/udp/53/quic-v1"] {
+                assert!(!dial(&mut guard, 3, peer, private), "{private} by {relay}");
+            }
+            assert!(dial(&mut guard, 3, peer, "/ip4/8.8.8.8/tcp/1"));
+        }
     }
 }

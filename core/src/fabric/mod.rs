@@ -84,6 +84,9 @@ pub struct FabricConfig {
     pub max_connections: u32,
     /// Forward bytes between peers that cannot reach each other (circuit relay v2).
     pub relay_server: bool,
+    /// Everybody is in our own network: who comes through a relay in it, or on this machine, is believed to be there too,
+    /// and may name private addresses. Otherwise such a relay may well serve the world. Default false.
+    pub local_only: bool,
     /// The node's key.
     pub identity: Identity,
     /// Protocols whose inbound streams are queued from the start, before [`Fabric::accept`] is called for them.
@@ -100,6 +103,7 @@ impl Default for FabricConfig {
             interfaces: Vec::new(),
             max_connections: limits::MAX_CONNECTIONS,
             relay_server: false,
+            local_only: false,
             identity: Identity::Generated,
             protocols: Vec::new(),
         }
@@ -133,6 +137,17 @@ impl Link {
             (false, true) => "relay",
             (false, false) => self.transport.name(),
         }
+    }
+
+    /// The address, if it says where the peer is or by which relay it is reached. That of a path over a TURN server is a
+    /// port of this machine or of the server, and that of one through a Gun graph is none.
+    pub fn place(&self) -> Option<&str> {
+        (!self.relayed || self.is_circuit()).then_some(&self.address)
+    }
+
+    /// Whether the bytes pass through a circuit of a relay.
+    pub fn is_circuit(&self) -> bool {
+        self.address.parse().is_ok_and(|address| address::is_relayed(&address))
     }
 
     /// Whether the bytes pass through a Gun graph.
@@ -185,13 +200,26 @@ pub enum FabricEvent {
         protocols: Vec<String>,
         /// Where it says it listens.
         addresses: Vec<String>,
-        /// Our address as it sees it.
+        /// Our address as it sees it; empty when a third carries the link, whose address that would be.
         observed: String,
     },
     /// Something is not as asked for, but the fabric works, e.g. IPv6 is not available.
     Warning(String),
     /// So many events were lost because this receiver was too slow.
     Lagged(u64),
+}
+
+impl FabricEvent {
+    fn identified(link: Link, info: libp2p::identify::Info) -> Self {
+        let addresses = info.listen_addrs.iter().take(limits::MAX_ADDRESSES_PER_PEER);
+        Self::Identified {
+            peer: link.peer,
+            agent: info.agent_version,
+            protocols: info.protocols.iter().map(ToString::to_string).collect(),
+            addresses: addresses.map(ToString::to_string).collect(),
+            observed: if link.relayed { String::new() } else { info.observed_addr.to_string() },
+        }
+    }
 }
 
 /// Receives [`FabricEvent`]s; the newest [`limits::EVENT_QUEUE`] are kept for a slow reader.
@@ -302,7 +330,7 @@ impl Fabric {
         let loaded = tokio::task::spawn_blocking(move || identity::load(&identity)).await;
         let (key, warning) =
             loaded.map_err(|cause| Error::with_source(ErrorKind::Internal, "load the identity", cause))??;
-        let table = Arc::new(Table::default());
+        let table = Arc::new(Table::new(config.local_only));
         let paths = Arc::new(Paths::default());
         for protocol in &config.protocols {
             table.add_protocol(protocol, false)?;
@@ -358,6 +386,11 @@ impl Fabric {
             if text.ends_with(&own) { text } else { text + &own }
         };
         listening.iter().map(complete).collect()
+    }
+
+    /// How near a peer may be, by the relays that lead to it.
+    pub(crate) fn scope(&self, peer: &PeerId) -> crate::nat::policy::Scope {
+        self.inner.table.scope(peer)
     }
 
     /// Another receiver of events from now on.

@@ -14,7 +14,9 @@ use super::liveness::{Pulse, Stage};
 use super::stream::{Slot, Stream};
 use super::{Link, Transport, address, paths};
 use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::ids::PeerId;
 use crate::base::limits;
+use crate::nat::policy::Scope;
 
 /// Asks a connection's handler to open a stream.
 pub struct OpenRequest {
@@ -67,6 +69,8 @@ pub struct Table {
     /// Ends of paths made elsewhere over which a third carries the datagrams.
     relayed: Mutex<Recent<SocketAddr, ()>>,
     streams: Mutex<Streams>,
+    /// Whether a relay that is near means that its users are.
+    local_only: bool,
 }
 
 /// Every stream that was handed out and not yet dropped.
@@ -92,6 +96,21 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 // --- links ---
 
 impl Table {
+    /// An empty one. With `local_only`, everybody is in our own network.
+    pub fn new(local_only: bool) -> Self {
+        Self { local_only, ..Self::default() }
+    }
+
+    /// How near a peer may be, by the relays that lead to it: anywhere, unless everybody is near.
+    pub fn scope(&self, peer: &PeerId) -> Scope {
+        if !self.local_only {
+            return Scope::Internet;
+        }
+        let links = locked(&self.links);
+        let led = links.by_id.values().filter(|entry| !entry.closing && entry.link.peer == *peer);
+        address::scope_of(led.map(|entry| entry.link.address.as_str()))
+    }
+
     /// Enters a connection that has just been authenticated.
     pub fn add_link(
         &self,
@@ -116,7 +135,8 @@ impl Table {
             relayed: address::is_relayed(&remote) || address::is_gun(&remote) || self.is_carried(&remote),
             outbound,
         };
-        let near = address::is_near(&remote);
+        // What a third carries is as slow as its way, wherever our end of it is.
+        let near = !link.relayed && address::is_near(&remote);
         links.by_connection.insert(connection, link.id);
         let (pulse, stage) = (Pulse::new(), Stage::Fine);
         let entry = Entry { link: link.clone(), connection, opener, near, closing: false, pulse, stage };

@@ -204,7 +204,7 @@ impl Net {
         }
         if turn {
             let address = SocketAddr::new(stun.ip(), 50_000 + i as u16);
-            let (relay, candidate) = peer.agent.add_relayed(now, address, address, stun).unwrap();
+            let (relay, candidate) = peer.agent.add_relayed(now, address, address, stun, 0).unwrap();
             (peer.relay, peer.relay_address) = (Some(relay), Some(address));
             told.push(candidate);
         }

@@ -59,8 +59,9 @@ fn options(place: &Place, maps_ports: bool) -> NodeOptions {
     servers.extend(if place.v6.is_empty() { &[] } else { v6 });
     NodeOptions {
         local_enabled: false,
-        // The public table's entry nodes would each take a port of a NAT that counts.
-        dht_network: Some("private".to_owned()),
+        // The public table's entry nodes would each take a port of a NAT that counts; in a private one, all who come to
+        // the relay would meet each other.
+        dht_enabled: false,
         enable_upnp: maps_ports,
         enable_natpmp: maps_ports,
         enable_ipv6: !place.v6.is_empty(),

@@ -28,6 +28,7 @@ pub struct PeerExchange {
 
 struct Inner {
     enabled: bool,
+    local_only: bool,
     machine: Mutex<Pex>,
     clock: Clock,
     own: Option<Own>,
@@ -59,6 +60,7 @@ impl PeerExchange {
     pub fn new(config: PexConfig, local: PeerId, own: Option<Own>) -> Self {
         let inner = Inner {
             enabled: config.enabled,
+            local_only: config.local_only,
             machine: Mutex::new(Pex::new(config, local)),
             clock: Clock::start(),
             own,
@@ -73,7 +75,10 @@ impl PeerExchange {
             return None;
         }
         let now = self.inner.clock.now();
-        let id = self.machine().open(now, hash, &link.peer, &link.address);
+        // Behind a relay anybody may be, wherever it is, unless all are near.
+        let near = !link.relayed || self.inner.local_only;
+        let place = link.place().filter(|_| near).unwrap_or_default();
+        let id = self.machine().open(now, hash, &link.peer, place);
         Some(Conversation {
             exchange: self.clone(),
             id,

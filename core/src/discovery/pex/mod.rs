@@ -28,10 +28,12 @@ pub struct PexConfig {
     /// Pause between two messages to one peer. Default [`limits::PEX_INTERVAL`]; a peer that is told more often than it
     /// expects ends the session.
     pub interval: Duration,
+    /// Everybody is in our own network, also who comes through a relay in it. Default false.
+    pub local_only: bool,
 }
 
 impl Default for PexConfig {
     fn default() -> Self {
-        Self { enabled: true, max_peers: limits::MAX_PEX_PEERS, interval: limits::PEX_INTERVAL }
+        Self { enabled: true, max_peers: limits::MAX_PEX_PEERS, interval: limits::PEX_INTERVAL, local_only: false }
     }
 }

@@ -294,7 +294,7 @@ impl Climb {
         if !self.knowledge.may_use(method) {
             return;
         }
-        if link.relayed && !link.is_gun() {
+        if link.is_circuit() {
             self.knowledge.add_circuit(&link.address);
         }
         let rung = self.ladder.inbound(self.clock.now(), method, link.relayed);
@@ -478,7 +478,7 @@ impl Climb {
             return;
         }
         let (registry, peer) = (self.shared.config.registry.clone(), self.peer.clone());
-        let at = link.address.parse().ok().and_then(|address| address::socket(&address));
+        let at = link.place().and_then(|place| address::socket(&place.parse().ok()?));
         let (address, port) = at.map(|at| (at.ip().to_string(), at.port())).unwrap_or_default();
         let transport = transport(link);
         self.shared.tasks.spawn(async move {

@@ -328,9 +328,14 @@ impl Shared {
             let v6 = addresses.iter().find(|address| address.is_ipv6());
             v4.into_iter().chain(v6).copied()
         });
-        let relay = self.relayed_link(peer).and_then(|link| address::socket(&link.address.parse().ok()?));
-        first_of_each_family.chain(relay).collect()
+        first_of_each_family.chain(relay_at(&self.fabric.links(), peer)).collect()
     }
+}
+
+/// Where the relay is through which a peer is reached. A path over a TURN server has an address that is no relay's.
+fn relay_at(links: &[Link], peer: &PeerId) -> Option<SocketAddr> {
+    let circuit = links.iter().find(|link| link.peer == *peer && link.is_circuit())?;
+    address::socket(&circuit.address.parse().ok()?)
 }
 
 /// The first address through each relay, and the others.
@@ -385,6 +390,32 @@ fn failure_of(error: &Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_relay_of_a_circuit_is_asked_where_we_are() {
+        let (peer, relay) = (PeerId::from_text("them"), libp2p::PeerId::random());
+        let link = |id: u64, address: &str, relayed| Link {
+            id,
+            peer: peer.clone(),
+            address: address.to_owned(),
+            transport: crate::fabric::Transport::Quic,
+            relayed,
+            outbound: true,
+        };
+        // Our end of a path over a TURN server, the same seen from the other side, a Gun graph, a direct link.
+        let mut links = vec![
+            link(1, "/ip4/127.0.0.1/udp/4000/quic-v1", true),
+            link(2, "/ip4/192.0.2.7/udp/50000/quic-v1", true),
+            link(3, "/unix/gun", true),
+            link(4, "/ip4/192.0.2.9/udp/4001/quic-v1", false),
+        ];
+        assert_eq!(relay_at(&links, &peer), None);
+        assert_eq!(links.iter().map(Link::place).collect::<Vec<_>>(), [None, None, None, Some(&*links[3].address)]);
+        links.push(link(5, &format!("/ip4/192.0.2.1/tcp/443/p2p/{relay}/p2p-circuit"), true));
+        assert_eq!(relay_at(&links, &peer), "192.0.2.1:443".parse().ok());
+        assert_eq!(relay_at(&links, &PeerId::from_text("others")), None);
+        assert_eq!(links[4].place(), Some(&*links[4].address));
+    }
 
     #[test]
     fn a_second_address_of_a_relay_comes_after_all_relays() {

@@ -140,9 +140,7 @@ impl Knowledge {
 impl Shared {
     /// How near the peer may be, by the relays that lead to it, or else those through which it writes.
     pub fn scope(&self, peer: &PeerId) -> Scope {
-        let links = self.fabric.links();
-        let led = links.iter().filter(|link| link.peer == *peer && !link.is_gun()).map(|link| &*link.address);
-        self.scope_by_letter(peer).unwrap_or_else(|| address::scope_of(led))
+        self.scope_by_letter(peer).unwrap_or_else(|| self.fabric.scope(peer))
     }
 
     /// How near a peer must be to which nothing but letters leads.

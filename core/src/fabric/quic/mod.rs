@@ -123,9 +123,12 @@ impl Quic {
 
     /// Opens a connection over whatever path the address and its ticket say.
     fn start(&mut self, to: SocketAddr, ticket: Option<u64>, options: DialOpts) -> io::Result<Upgrade> {
-        let (endpoint, own) = match ticket {
+        let path = ticket.map(|ticket| self.paths.take(ticket));
+        // The other end of what a third carries is far, though ours may lead to a port of this machine.
+        let near = is_near(to) && !matches!(path, Some(Some(Path::Relayed { .. })));
+        let (endpoint, own) = match path {
             None => (self.dialer(to, options.port_use)?, false),
-            Some(ticket) => match self.paths.take(ticket) {
+            Some(path) => match path {
                 Some(Path::Udp { port, .. } | Path::Relayed { port, .. }) => {
                     let shared = self.listeners.iter().find(|listener| Arc::ptr_eq(&listener.port, &port));
                     match shared {
@@ -138,10 +141,10 @@ impl Quic {
         };
         let config = Arc::clone(&self.config);
         if options.role == Endpoint::Dialer {
-            return Ok(connect(config, endpoint, to).boxed());
+            return Ok(connect(config, endpoint, to, near).boxed());
         }
         if own {
-            return Ok(expect(config, endpoint, to).boxed());
+            return Ok(expect(config, endpoint, to, near).boxed());
         }
         // The peer's first packet arrives at a listener that serves everyone: catch it there. Ours open the way for
         // it through a NAT in front of us.
@@ -162,7 +165,7 @@ impl Quic {
                 () = opening => unreachable!("never ends"),
             };
             match arrival {
-                Ok(Ok(incoming)) => secure_inbound(config, incoming).await,
+                Ok(Ok(incoming)) => secure_inbound(config, incoming, near).await,
                 Ok(Err(_)) => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "no longer waited for")),
                 Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the peer did not connect")),
             }
@@ -233,7 +236,7 @@ impl Transport for Quic {
                     listener_id: listener.id,
                     local_addr: address::quic(listener.at),
                     send_back_addr: address::quic(from),
-                    upgrade: secure_inbound(Arc::clone(&this.config), incoming).boxed(),
+                    upgrade: secure_inbound(Arc::clone(&this.config), incoming, is_near(from)).boxed(),
                 });
             }
         }
@@ -292,14 +295,14 @@ fn accept(endpoint: &quinn::Endpoint) -> BoxFuture<'static, Option<quinn::Incomi
     async move { endpoint.accept().await }.boxed()
 }
 
-async fn connect(config: Arc<Config>, endpoint: quinn::Endpoint, to: SocketAddr) -> Secured {
-    let client = config.sides(is_near(to)).client.clone();
+async fn connect(config: Arc<Config>, endpoint: quinn::Endpoint, to: SocketAddr, near: bool) -> Secured {
+    let client = config.sides(near).client.clone();
     let connecting = endpoint.connect_with(client, to, tls::SERVER_NAME).map_err(io::Error::other)?;
     secure(connecting).await
 }
 
 /// Waits on an endpoint of one punched path for its peer's connection, and refuses everyone else.
-async fn expect(config: Arc<Config>, endpoint: quinn::Endpoint, from: SocketAddr) -> Secured {
+async fn expect(config: Arc<Config>, endpoint: quinn::Endpoint, from: SocketAddr, near: bool) -> Secured {
     let arrival = async {
         while let Some(incoming) = endpoint.accept().await {
             if incoming.remote_address() == from {
@@ -311,7 +314,7 @@ async fn expect(config: Arc<Config>, endpoint: quinn::Endpoint, from: SocketAddr
     };
     match tokio::time::timeout(limits::DIAL_TIMEOUT, arrival).await {
         Ok(Some(incoming)) => {
-            let secured = secure_inbound(config, incoming).await;
+            let secured = secure_inbound(config, incoming, near).await;
             endpoint.set_server_config(None);
             secured
         }
@@ -320,8 +323,8 @@ async fn expect(config: Arc<Config>, endpoint: quinn::Endpoint, from: SocketAddr
     }
 }
 
-async fn secure_inbound(config: Arc<Config>, incoming: quinn::Incoming) -> Secured {
-    let server = Arc::clone(&config.sides(is_near(incoming.remote_address())).server);
+async fn secure_inbound(config: Arc<Config>, incoming: quinn::Incoming, near: bool) -> Secured {
+    let server = Arc::clone(&config.sides(near).server);
     secure(incoming.accept_with(server)?).await
 }
 

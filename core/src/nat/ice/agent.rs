@@ -26,6 +26,9 @@ pub struct Config {
     pub seed: u64,
 }
 
+/// What a rank costs of a candidate's preference: more than all places in the table together.
+const RANK: u16 = limits::MAX_ICE_CANDIDATES as u16;
+
 /// A local candidate that sends: a socket, or an allocation at a TURN server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LocalId(pub usize);
@@ -187,15 +190,17 @@ impl Agent {
         self.add_local(now, Kind::ServerReflexive, address, Some(base), Some(server.ip())).map(|(_, told)| told)
     }
 
-    /// An allocation at a TURN server, reached from `mapped`.
+    /// An allocation at a TURN server, reached from `mapped`. Of two, the one with the smaller `rank` is the better one,
+    /// then the one that is added first.
     pub fn add_relayed(
         &mut self,
         now: Time,
         address: SocketAddr,
         mapped: SocketAddr,
         server: SocketAddr,
+        rank: u8,
     ) -> Option<(LocalId, Candidate)> {
-        let mut added = self.add_local(now, Kind::Relayed, address, None, Some(server.ip()))?;
+        let mut added = self.add_ranked(now, Kind::Relayed, address, None, Some(server.ip()), rank)?;
         let local = &mut self.locals[added.0.0].candidate;
         local.related = Some(mapped);
         added.1 = local.clone();
@@ -321,6 +326,18 @@ impl Agent {
         base: Option<LocalId>,
         server: Option<IpAddr>,
     ) -> Option<(LocalId, Candidate)> {
+        self.add_ranked(now, kind, address, base, server, 0)
+    }
+
+    fn add_ranked(
+        &mut self,
+        now: Time,
+        kind: Kind,
+        address: SocketAddr,
+        base: Option<LocalId>,
+        server: Option<IpAddr>,
+        rank: u8,
+    ) -> Option<(LocalId, Candidate)> {
         if self.locals.len() >= limits::MAX_ICE_CANDIDATES || self.local_ended {
             return None;
         }
@@ -334,12 +351,13 @@ impl Agent {
         let origin = (kind, base_address.ip(), server);
         let alike = self.locals.iter().find(|local| local.origin == origin);
         let foundation = alike.map_or_else(|| (index + 1).to_string(), |local| local.candidate.foundation.clone());
-        // IPv6 first (RFC 8421), then in the driver's order.
+        // IPv6 first (RFC 8421), then by rank, then in the driver's order.
         let family = if address.is_ipv6() { u16::MAX } else { u16::MAX / 2 };
+        let preference = family - u16::from(rank) * RANK - index as u16;
         let candidate = Candidate {
             foundation,
             component: 1,
-            priority: priority(kind, family - index as u16, 1),
+            priority: priority(kind, preference, 1),
             address,
             kind,
             related: (kind == Kind::ServerReflexive).then_some(base_address),

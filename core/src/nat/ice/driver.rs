@@ -17,6 +17,7 @@ use crate::base::limits;
 use crate::nat::policy::Policy;
 use crate::nat::signal::Signal;
 use crate::nat::stun::driver::query;
+use crate::nat::turn::Transport;
 use crate::nat::turn::driver::{Relayed, TurnConfig, allocate};
 use crate::net::clock::Clock;
 use crate::net::udp::{Route, UdpPort};
@@ -70,15 +71,33 @@ pub struct IcePath {
     session: Session,
 }
 
-/// Finds a pair. `PeerUnreachable` when none works, `Timeout`, `ConnectionClosed` when signalling ends before the
-/// peer's credentials came. Cancel safe: dropping the future ends the session.
+/// TURN servers that gave no address.
+type Problems = Arc<Mutex<Vec<Error>>>;
+
+/// Finds a pair. `PeerUnreachable` when none works, `Timeout`, both with what TURN servers said that gave no address;
+/// `ConnectionClosed` when signalling ends before the peer's credentials came. Cancel safe: dropping the future ends the
+/// session.
 pub async fn connect(options: IceOptions, signal: &mut dyn Signal) -> Result<IcePath> {
     let timeout = options.timeout;
-    let late = |_| Error::new(ErrorKind::Timeout, format!("ICE: no pair within {timeout:?}"));
-    tokio::time::timeout(timeout, find(options, signal)).await.map_err(late)?
+    let problems = Problems::default();
+    let late = |_| failed(ErrorKind::Timeout, &format!("no pair within {timeout:?}"), &problems);
+    tokio::time::timeout(timeout, find(options, signal, Arc::clone(&problems))).await.map_err(late)?
+}
+
+fn failed(kind: ErrorKind, reason: &str, problems: &Problems) -> Error {
+    let problems = problems.lock().unwrap_or_else(PoisonError::into_inner);
+    let said = problems.iter().map(Error::full_message);
+    let all: Vec<String> = std::iter::once(format!("ICE: {reason}")).chain(said).collect();
+    Error::new(kind, all.join("; "))
 }
 
 impl IcePath {
+    /// What TURN servers said, by name, that gave no address until the pair was found.
+    pub fn problems(&self) -> Vec<String> {
+        let problems = self.session.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        problems.iter().map(Error::full_message).collect()
+    }
+
     /// Sends a datagram over a relayed pair, or from the port. Cancel safe.
     pub async fn send(&self, bytes: Bytes) -> Result<()> {
         match &self.carrier {
@@ -108,12 +127,14 @@ impl IcePath {
 /// Something gathered.
 enum Gathered {
     Reflexive(LocalId, SocketAddr, SocketAddr),
-    Relayed(Box<Relayed>),
+    /// With the rank of its transport.
+    Relayed(Box<Relayed>, u8),
+    Refused(Error),
     Nothing,
 }
 
-async fn find(options: IceOptions, signal: &mut dyn Signal) -> Result<IcePath> {
-    let mut session = Session::new(&options)?;
+async fn find(options: IceOptions, signal: &mut dyn Signal, problems: Problems) -> Result<IcePath> {
+    let mut session = Session::new(&options, problems)?;
     let mut gathering = gather(&options, &session);
     let candidates = session.agent.local_candidates().cloned().collect();
     let credentials = Some(session.agent.credentials().clone());
@@ -177,13 +198,9 @@ fn gather(options: &IceOptions, session: &Session) -> FuturesUnordered<BoxFuture
     for config in options.turn.iter().take(limits::MAX_ICE_RELAYS) {
         let config = config.clone();
         gathering.push(Box::pin(async move {
-            allocate(&config).await.map_or_else(
-                |error| {
-                    tracing::info!(error = %error.full_message(), "ICE goes on without the relay");
-                    Gathered::Nothing
-                },
-                |relayed| Gathered::Relayed(Box::new(relayed)),
-            )
+            // On a stream to the server, a lost packet holds up all that follow.
+            let rank = u8::from(config.server.transport != Transport::Udp);
+            allocate(&config).await.map_or_else(Gathered::Refused, |got| Gathered::Relayed(Box::new(got), rank))
         }));
     }
     gathering
@@ -205,6 +222,7 @@ struct Session {
     payload: VecDeque<Bytes>,
     selected: Option<(LocalId, SocketAddr, Kind, Kind)>,
     has_peer: bool,
+    problems: Problems,
     ended: Option<Error>,
 }
 
@@ -225,7 +243,7 @@ enum Happening {
 }
 
 impl Session {
-    fn new(options: &IceOptions) -> Result<Self> {
+    fn new(options: &IceOptions, problems: Problems) -> Result<Self> {
         let clock = Clock::start();
         let credentials = random_credentials()?;
         let needle = Bytes::from(format!("{}:", credentials.ufrag));
@@ -258,6 +276,7 @@ impl Session {
             payload: VecDeque::new(),
             selected: None,
             has_peer: false,
+            problems,
             ended: None,
         })
     }
@@ -345,7 +364,7 @@ impl Session {
                         FailedBecause::AllChecksFailed => "no pair of addresses works",
                         FailedBecause::Timeout => "no pair of addresses worked in time",
                     };
-                    self.ended = Some(Error::new(ErrorKind::PeerUnreachable, format!("ICE: {reason}")));
+                    self.ended = Some(failed(ErrorKind::PeerUnreachable, reason, &self.problems));
                 }
             }
         }
@@ -390,10 +409,15 @@ impl Session {
         let now = self.clock.now();
         match gathered {
             Gathered::Reflexive(id, mapped, server) => self.agent.add_reflexive(now, id, mapped, server),
-            Gathered::Relayed(relayed) => {
+            Gathered::Refused(error) => {
+                tracing::info!(error = %error.full_message(), "ICE goes on without the relay");
+                self.problems.lock().unwrap_or_else(PoisonError::into_inner).push(error);
+                None
+            }
+            Gathered::Relayed(relayed, rank) => {
                 let address = relayed.relayed_address();
                 let mapped = relayed.mapped_address().unwrap_or(address);
-                let (id, candidate) = self.agent.add_relayed(now, address, mapped, relayed.server_address())?;
+                let (id, candidate) = self.agent.add_relayed(now, address, mapped, relayed.server_address(), rank)?;
                 self.relays.push((id, Arc::new(*relayed)));
                 Some(candidate)
             }

@@ -123,6 +123,8 @@ pub struct Client {
     peers: Peers,
     /// Somebody wants to hear how the refresh under way ends.
     refresh_asked: bool,
+    /// There was reason to think that the server is gone, and it has not answered since.
+    doubted: bool,
     out: VecDeque<Output>,
 }
 
@@ -139,6 +141,7 @@ impl Client {
             pending: Vec::new(),
             peers: Peers::default(),
             refresh_asked: false,
+            doubted: false,
             out: VecDeque::new(),
         };
         client.request(now, Purpose::Allocate, 0);
@@ -246,6 +249,19 @@ impl Client {
         self.request(now, Purpose::Refresh, 0);
         self.pump(now);
         Ok(())
+    }
+
+    /// There is reason to doubt that the server is still there: asks it, unless it is being asked. [`Output::Closed`]
+    /// follows when it does not answer or knows nothing of the allocation.
+    pub fn ask_again(&mut self, now: Time) {
+        if !matches!(self.state, State::Ready { .. }) {
+            return;
+        }
+        self.doubted = true;
+        if !self.is_pending(Purpose::Refresh) {
+            self.request(now, Purpose::Refresh, 0);
+            self.pump(now);
+        }
     }
 
     /// Ends the allocation at the server; [`Output::Closed`] follows, at the latest after
@@ -357,7 +373,7 @@ impl Client {
                 // One of the others was the end.
                 _ if self.state == State::Ended => {}
                 // The allocation still lives: ask again until it ends.
-                Purpose::Refresh => self.request(now, Purpose::Refresh, 0),
+                Purpose::Refresh if !self.doubted => self.request(now, Purpose::Refresh, 0),
                 _ => self.failed(purpose, TurnFailure::Silent),
             }
         }
@@ -414,6 +430,7 @@ impl Client {
             }
             Purpose::Refresh => match lifetime {
                 Some(lifetime) if !lifetime.is_zero() => {
+                    self.doubted = false;
                     self.live(now, lifetime);
                     if std::mem::take(&mut self.refresh_asked) {
                         self.out.push_back(Output::Refreshed(lifetime));

@@ -450,7 +450,7 @@ impl Run {
                     // The latest path is what the user wants to know.
                     record.connection_type = link.connection_type();
                 }
-                self.engine.discovery.record_success(&link.peer, Some(&link.address));
+                self.engine.discovery.record_success(&link.peer, link.place());
                 active.link = Some(link);
                 self.machine.handle(now, Input::SourceOpened { source, peer });
             }

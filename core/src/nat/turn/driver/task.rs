@@ -103,7 +103,8 @@ impl Task {
                     Err(cause) if self.link.ends_with_errors() || self.start.is_some() => {
                         return Some((TurnFailure::Closed, Some(cause)));
                     }
-                    Err(_) => {}
+                    // A machine that is there says that nothing listens there, or somebody wants us to think so.
+                    Err(_) => self.client.ask_again(self.clock.now()),
                 },
                 command = self.commands.recv(), if !abandoned => {
                     abandoned = command.is_none();
