@@ -418,6 +418,20 @@ fn closing_releases_the_allocation_and_does_not_wait_long() {
 }
 
 #[test]
+fn a_server_that_is_doubted_and_stays_silent_is_gone() {
+    let mut bench = Bench::ready();
+    bench.client.ask_again(bench.now);
+    bench.client.ask_again(bench.now);
+    bench.drain();
+    assert_eq!(bench.sent.len(), 1, "asked once");
+    while bench.told.is_empty() {
+        bench.wait();
+    }
+    assert_eq!(bench.told(), Output::Closed(Some(TurnFailure::Silent)));
+    assert_eq!(bench.now, Time::ZERO + limits::TURN_REQUEST_TIMEOUT);
+}
+
+#[test]
 fn tables_are_bounded_and_idle_peers_forgotten() {
     let mut bench = Bench::ready();
     for number in 0..limits::MAX_TURN_PEERS {

@@ -74,7 +74,7 @@ impl Page {
                     page.cells.extend(cells.map(|(column, text)| ((number - 1, column), Cell::parse(text))));
                 }
                 _ if !name.is_empty() && name != "pair" => {
-                    drop(page.near.insert(name.to_owned(), Cell::parse(cells.next().unwrap_or(""))))
+                    page.near.insert(name.to_owned(), Cell::parse(cells.next().unwrap_or("")));
                 }
                 _ => {}
             }
