@@ -426,6 +426,9 @@ mod tests {
             allow_private: DIG_NAT_SWITCH_ON,
             local_only: DIG_NAT_SWITCH_OFF,
             timeout_ms: 200,
+            gun_peers: gun.as_ptr(),
+            gun_peers_count: 1,
+            key: c"k".as_ptr(),
         };
         let expected = IceOptions {
             local_id: text("x"),
@@ -440,6 +443,8 @@ mod tests {
             allow_private: true,
             local_only: false,
             timeout_ms: 200,
+            gun_peers: vec!["ws://g".into()],
+            key: text("k"),
         };
         // SAFETY: as above.
         assert_eq!(unsafe { ice(&raw const c) }.expect("valid"), expected);

@@ -272,9 +272,10 @@ impl Planner<'_> {
         let situation = self.situation;
         let memory =
             |method: Method| situation.memory.iter().take(limits::MAX_REGISTRY_METHODS).position(|m| *m == method);
-        let (family, other_family) = match situation.ipv4_first {
-            true => (Method::DirectV4, Method::DirectV6),
-            false => (Method::DirectV6, Method::DirectV4),
+        let (family, other_family) = if situation.ipv4_first {
+            (Method::DirectV4, Method::DirectV6)
+        } else {
+            (Method::DirectV6, Method::DirectV4)
         };
         let usual = |method: Method| {
             // The list has IPv6 in front.
