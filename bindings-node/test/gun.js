@@ -63,10 +63,9 @@ async function relay(t, wanted = {}) {
 }
 
 /** A live database of this program. Gun has no end, so its links are taken from it when the test ends. */
-function database(t, url, wanted = {}) {
+function database(t, url) {
   const file = path.join(tempDir(t), 'radata');
-  const options = { peers: [url], axe: false, multicast: false, radisk: false, localStorage: false, file, ...wanted };
-  const gun = Gun(options);
+  const gun = Gun({ peers: [url], axe: false, multicast: false, radisk: false, localStorage: false, file });
   t.after(() => {
     const { opt } = gun._;
     const peers = Object.values(opt.peers);

@@ -72,9 +72,10 @@ async fn reported(updates: &mut mpsc::Receiver<Update>, ip: &str) -> Record {
 }
 
 async fn through(url: String) {
+    let urls = [url.clone()];
     let hash = FileHash::of(b"content");
-    let (one, other) = (node(&[url.clone()], 1).await, node(&[url.clone()], 2).await);
-    let reader = client(&[url.clone()]);
+    let (one, other) = (node(&urls, 1).await, node(&urls, 2).await);
+    let reader = client(&urls);
     let mut reports = reader.subscribe(&path(&["browser"])).expect("room");
     let mut search = other.discovery.search(ContentKey::Hash(hash));
     one.announce(hash).await;

@@ -442,7 +442,9 @@ fn subscriptions_and_reads_end_at_their_bounds_and_true_ones_go_on() {
     let ended = news(&mut client).into_iter().filter(|output| matches!(output, Output::Read(_, None))).count();
     assert_eq!(ended, reads.len());
     assert_eq!(client.sizes().1, taken.len() + 1);
-    taken.into_iter().for_each(|id| client.unsubscribe(id));
+    for id in taken {
+        client.unsubscribe(id);
+    }
     assert_eq!(client.sizes().1, 1);
     assert!(client.sizes().0 < 1000, "what nobody wants any more is forgotten");
     assert!(client.subscribe(path(&["again"])).is_some());

@@ -213,7 +213,7 @@ where
     let writing = async {
         while let Some(frame) = queue.receiver.recv().await {
             let length = frame.len();
-            if writer.feed(text(frame)).await.is_err() {
+            if writer.feed(text(&frame)).await.is_err() {
                 return;
             }
             // One system call for all that waits.
@@ -232,7 +232,7 @@ where
 }
 
 /// A message of a frame that others may be sending too.
-fn text(frame: Arc<str>) -> Message {
+fn text(frame: &Arc<str>) -> Message {
     struct Shared(Arc<str>);
     impl AsRef<[u8]> for Shared {
         fn as_ref(&self) -> &[u8] {
@@ -240,7 +240,7 @@ fn text(frame: Arc<str>) -> Message {
         }
     }
     let shared = Utf8Bytes::try_from(Bytes::from_owner(Shared(frame.clone())));
-    shared.map_or_else(|_| Message::text(&*frame), Message::Text)
+    shared.map_or_else(|_| Message::text(&**frame), Message::Text)
 }
 
 /// Milliseconds since 1970 with their fraction, as states have them.
