@@ -63,9 +63,10 @@ async function relay(t, wanted = {}) {
 }
 
 /** A live database of this program. Gun has no end, so its links are taken from it when the test ends. */
-function database(t, url) {
+function database(t, url, wanted = {}) {
   const file = path.join(tempDir(t), 'radata');
-  const gun = Gun({ peers: [url], axe: false, multicast: false, radisk: false, localStorage: false, file });
+  const options = { peers: [url], axe: false, multicast: false, radisk: false, localStorage: false, file, ...wanted };
+  const gun = Gun(options);
   t.after(() => {
     const { opt } = gun._;
     const peers = Object.values(opt.peers);

@@ -57,6 +57,34 @@ test('live databases and addresses of relays find each other', async (t) => {
   await downloads(t, seeker, plain.hash, plain.data);
 });
 
+test('live databases with AXE, over a relay with it', async (t) => {
+  const { url } = await relay(t, { axe: true });
+  const axe = () => database(t, url, { axe: true });
+  const seeker = stopAfter(t, api.createGunDiscovery({ gun: axe() }));
+  await within(seeker.start(), 'the start');
+  const hash = sha256(content(13));
+  await seeker.addInfoHash(hash, true);
+  const news = within(new Promise((resolve) => seeker.on('peer:discovered', (peer, key) => key === hash && resolve(peer))), 'news');
+  const late = stopAfter(t, api.createGunDiscovery({ gun: axe() }));
+  await within(late.announce(hash, { contentId: 'with AXE' }), 'an announcement');
+  assert.equal((await news).id, late.peerId);
+  assert.equal(await within(seeker.findHashByContentId('with AXE', DEADLINE), 'a hash'), hash);
+  // Files, and what has stood there before anybody asked.
+  const host = await hostWith(t, api, 5000, { ...ONLY_GUN, gun: axe() });
+  await downloads(t, client(t, { gun: axe() }), host.hash, host.data);
+  await downloads(t, client(t, { gunPeers: [url] }), host.hash, host.data);
+  // A peer by its id: letters both ways.
+  const to = stopAfter(t, api.createNetworkManager({ ...ONLY_GUN, gun: axe() }));
+  to.on('connection', (connection) => connection.on('data', (data) => connection.send(data)));
+  await within(to.start(), 'the start');
+  const reaching = api.connectToPeer('me', to.peerId, axe(), { ...ONLY_GUN, timeout: DEADLINE });
+  const connection = await within(reaching, 'the connection');
+  t.after(() => connection.close());
+  const heard = event(connection, 'data');
+  connection.send('hello');
+  assert.equal(await heard, 'hello');
+});
+
 test('a peer is reached by its id through a live database', async (t) => {
   const { url } = await relay(t);
   const to = stopAfter(t, api.createNetworkManager({ ...ONLY_GUN, gun: database(t, url) }));

@@ -34,6 +34,9 @@ pub struct LightNodeOptions {
     /// Listen on IPv6 as well as IPv4 and dial both. Default false.
     #[uniffi(default = None)]
     pub enable_ipv6: Option<bool>,
+    /// Dial IPv6 addresses of a peer before its IPv4 addresses. Default true; it does nothing without `enable_ipv6`.
+    #[uniffi(default = None)]
+    pub prefer_ipv6: Option<bool>,
     /// Accept and dial TCP connections. Default true.
     #[uniffi(default = None)]
     pub enable_tcp: Option<bool>,
@@ -57,6 +60,10 @@ pub struct LightNodeOptions {
     /// Hear from connected peers of others that have the same content. Default true.
     #[uniffi(default = None)]
     pub pex_enabled: Option<bool>,
+    /// Pause between two messages of peer exchange to one peer in milliseconds, 1000 to 86400000; less than a minute counts as
+    /// a minute. Default 60000.
+    #[uniffi(default = None)]
+    pub pex_interval_ms: Option<u64>,
     /// Find peers through Gun relays. Default true; it does nothing without `gun_peers`.
     #[uniffi(default = None)]
     pub gun_enabled: Option<bool>,
@@ -237,6 +244,7 @@ impl LightNodeOptions {
         let mut node = core::NodeOptions { light_node: true, ..core::NodeOptions::default() };
         set(&mut node.port, self.port);
         set(&mut node.enable_ipv6, self.enable_ipv6);
+        set(&mut node.prefer_ipv6, self.prefer_ipv6);
         set(&mut node.enable_tcp, self.enable_tcp);
         set(&mut node.enable_udp, self.enable_udp);
         set(&mut node.local_enabled, self.local_enabled);
@@ -244,6 +252,7 @@ impl LightNodeOptions {
         node.dht_network = self.dht_network;
         node.bootstrap_nodes = self.bootstrap_nodes;
         set(&mut node.pex_enabled, self.pex_enabled);
+        set(&mut node.pex_interval_ms, self.pex_interval_ms);
         set(&mut node.gun_enabled, self.gun_enabled);
         node.gun_peers = self.gun_peers;
         node.gun_namespace = self.gun_namespace;
@@ -353,6 +362,7 @@ mod tests {
         let options = LightNodeOptions {
             port: Some(1),
             enable_ipv6: Some(true),
+            prefer_ipv6: Some(false),
             enable_tcp: Some(false),
             enable_udp: Some(true),
             local_enabled: Some(false),
@@ -360,6 +370,7 @@ mod tests {
             dht_network: Some("private".into()),
             bootstrap_nodes: vec!["127.0.0.1:1".into()],
             pex_enabled: Some(false),
+            pex_interval_ms: Some(90_000),
             gun_enabled: Some(false),
             gun_peers: vec!["ws://127.0.0.1:8765/gun".into()],
             gun_namespace: Some("space".into()),
@@ -394,7 +405,7 @@ mod tests {
         let expected = core::NodeOptions {
             port: 1,
             enable_ipv6: true,
-            prefer_ipv6: true,
+            prefer_ipv6: false,
             enable_tcp: false,
             enable_udp: true,
             local_enabled: false,
@@ -406,7 +417,7 @@ mod tests {
             num_shard_prefixes: 3,
             shard_prefix_length: 2,
             pex_enabled: false,
-            pex_interval_ms: 60_000,
+            pex_interval_ms: 90_000,
             gun_enabled: false,
             gun_peers: vec!["ws://127.0.0.1:8765/gun".into()],
             gun_node_id: None,

@@ -171,3 +171,35 @@ fn searches_and_shard_hosts_end_at_their_bounds() {
     assert!(number >= 20_000, "{number} named");
     assert_eq!(machine.sizes()[2], limits::DHT_SHARD_HOSTS);
 }
+
+#[test]
+fn a_flood_of_own_keys_ends_at_the_bound_and_makes_room_again() {
+    let key = |number: usize| FileHash::of(&number.to_be_bytes());
+    let mut machine = machine();
+    let mut now = Time::from_micros(1);
+    (1..200).for_each(|number| machine.heard(now, &apart(number)));
+    let (mut refused, mut most) = (0, [0; 6]);
+    for number in 0..limits::DHT_ANNOUNCED + 10_000 {
+        refused += usize::from(!machine.announce(now, key(number)));
+        if number % 1000 == 0 {
+            // Nobody answers, and time goes on.
+            now = now + Duration::from_millis(100);
+            machine.handle_timeout(now);
+            let (_, queued) = machine.announced();
+            assert!(queued <= limits::DHT_ANNOUNCE_QUEUE + limits::DHT_K, "{queued} messages wait");
+            machine.sizes().iter().zip(&mut most).for_each(|(size, most)| *most = (*most).max(*size));
+            drain(&mut machine);
+        }
+    }
+    assert_eq!((refused, machine.announced().0), (10_000, limits::DHT_ANNOUNCED));
+    let [nodes, records, _, lookups, requests, _] = most;
+    assert!(nodes <= 20 * limits::DHT_K && records <= RECORDS, "{most:?}");
+    assert!(lookups <= limits::DHT_LOOKUPS && requests <= limits::DHT_OUTBOUND, "{most:?}");
+    // What is announced already is still announced, and what is taken back makes room.
+    assert!(machine.announce(now, key(0)), "it is there");
+    assert!(!machine.announce(now, key(usize::MAX)));
+    machine.withdraw(&key(0));
+    assert!(machine.announce(now, key(usize::MAX)));
+    assert!(!machine.announce(now, key(0)));
+    assert_eq!(machine.announced().0, limits::DHT_ANNOUNCED);
+}

@@ -1,5 +1,4 @@
-//! One connection by ICE (RFC 8445) over signalling. Not here: the ICE that nodes do by
-//! themselves.
+//! One connection by ICE (RFC 8445) over signalling. Not here: the ICE that nodes do by themselves.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;

@@ -244,8 +244,9 @@ mod tests {
 
     #[test]
     fn peers_are_told_of_others_as_often_as_wanted_but_not_more_often_than_they_expect() {
-        let interval = |ms| pex_config(&NodeOptions { pex_interval_ms: ms, ..NodeOptions::default() }).interval;
-        assert_eq!(pex_config(&NodeOptions::default()), PexConfig::default());
+        let options = NodeOptions { local_only: false, ..NodeOptions::default() };
+        let interval = |ms| pex_config(&NodeOptions { pex_interval_ms: ms, ..options.clone() }).interval;
+        assert_eq!(pex_config(&options), PexConfig::default());
         assert_eq!((interval(600_000), interval(1000)), (Duration::from_secs(600), limits::PEX_INTERVAL));
     }
 

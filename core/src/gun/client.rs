@@ -292,7 +292,7 @@ impl Client {
             return;
         }
         if let (Some(answers), None) = (&message.answers, &message.put) {
-            let mut steps = self.writes.answered(answers, message.ok, message.error.as_deref());
+            let mut steps = self.writes.answered(now, answers, message.ok, message.error.as_deref());
             steps.extend(self.writes.begin(now, &mut self.random));
             self.act(now, steps);
         }

@@ -5,6 +5,7 @@
 //! never answer. So a put without an answer is read back, and written again if somebody's field stands in its place.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::time::Duration;
 
 use super::Now;
 use super::interests::Entry;
@@ -37,6 +38,8 @@ pub struct Writes {
     souls: HashMap<String, BTreeSet<u64>>,
     /// The latest known state of own fields, by soul and key.
     states: HashMap<(String, String), f64>,
+    /// How long answers took lately, on average.
+    latency: Duration,
 }
 
 #[derive(Debug)]
@@ -47,6 +50,7 @@ struct Write {
     ids: Vec<String>,
     deadline: Time,
     timer: Time,
+    sent: Time,
     attempts: u32,
     /// It waits for what was read back.
     reading: bool,
@@ -96,6 +100,7 @@ impl Writes {
             ids: Vec::new(),
             deadline,
             timer: deadline,
+            sent: Time::ZERO,
             attempts: 0,
             reading: false,
             found: BTreeSet::new(),
@@ -130,7 +135,7 @@ impl Writes {
     }
 
     /// A relay has answered a message.
-    pub fn answered(&mut self, answers: &str, ok: bool, error: Option<&str>) -> Vec<Step> {
+    pub fn answered(&mut self, now: Now, answers: &str, ok: bool, error: Option<&str>) -> Vec<Step> {
         let Some((id, part)) = self.ids.get(answers).copied() else { return Vec::new() };
         let Some(write) = self.all.get_mut(&id) else { return Vec::new() };
         if let Some(error) = error {
@@ -142,6 +147,10 @@ impl Writes {
             return Vec::new();
         }
         write.taken[part] = true;
+        if write.attempts == 1 {
+            let (took, before) = (now.time.since(write.sent), self.latency);
+            self.latency = if before.is_zero() { took } else { (7 * before + took) / 8 };
+        }
         if write.taken.iter().all(|taken| *taken) { vec![self.end(id, Ok(()))] } else { Vec::new() }
     }
 
@@ -231,6 +240,7 @@ impl Writes {
     fn send(&mut self, id: u64, now: Now, random: &mut Jitter, steps: &mut Vec<Step>) {
         let Some(write) = self.all.get_mut(&id) else { return };
         write.attempts += 1;
+        write.sent = now.time;
         write.reading = false;
         write.found.clear();
         if self.states.len() >= limits::MAX_GUN_OWN_FIELDS {
@@ -252,8 +262,9 @@ impl Writes {
             write.ids.push(message.clone());
             steps.push(Step::Send(Message::put(message, fields)));
         }
-        // A relay that is slow because it has much to do gets ever more time.
-        let wait = limits::GUN_ACK_WAIT.saturating_mul(1 << (write.attempts - 1).min(8)).min(limits::MAX_GUN_ACK_WAIT);
+        // A relay that is slow because it has much to do gets ever more time: reading back is more work for it than the put.
+        let least = limits::GUN_ACK_WAIT.max(3 * self.latency);
+        let wait = least.saturating_mul(1 << (write.attempts - 1).min(8)).min(limits::MAX_GUN_ACK_WAIT);
         self.set_timer(id, now.time + wait);
     }
 

@@ -107,8 +107,7 @@ fn rounds() -> usize {
     std::env::var("DIG_NAT_ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().expect("a number"))
 }
 
-/// Measures these pairs with as few labs as have room for them, and tells of each as soon as it is known. Once is enough
-/// where there is nothing to find.
+/// Measures these pairs with as few labs as have room for them, and tells of each as soon as it is known.
 fn measure(
     kinds: &[Kind],
     pairs: &[(usize, usize)],
@@ -120,8 +119,7 @@ fn measure(
         let pairs: Vec<_> = pairs.iter().copied().filter(|(row, _)| rows.contains(row)).collect();
         let columns = sorted(pairs.iter().map(|(_, column)| *column).collect());
         let (lab, _mapping) = build(kinds, rows, &columns);
-        let often = |pair: &(usize, usize)| if can_be_direct(&kinds[pair.0], &kinds[pair.1]) { rounds } else { 1 };
-        let parties: Vec<Pair> = pairs.iter().map(|pair| between(kinds, *pair, often(pair))).collect();
+        let parties: Vec<Pair> = pairs.iter().map(|pair| between(kinds, *pair, rounds)).collect();
         meet_all(&lab, &parties, |index, meetings| done(pairs[index], meetings));
     }
 }

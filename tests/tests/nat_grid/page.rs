@@ -13,7 +13,7 @@ pub type Grid = BTreeMap<(usize, usize), Vec<Meeting>>;
 /// What the page says of one pair.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cell {
-    /// `5/5 udp 0.72 s`, `relay` or nothing.
+    /// `5/5 udp 0.72 s`, `relay 5/5` or nothing.
     pub text: String,
     /// Measured with the engine as it is now.
     pub fresh: bool,
@@ -88,8 +88,8 @@ impl Page {
             "# The grid of NATs\n\n\
              Two nodes know a relay and each other's peer id, nothing else. Do they meet directly? Each cell says in how\n\
              many of the rounds they did, over what, and the median time from dialling to the direct link. Where they did\n\
-             not, the relay carries the bytes: no pair was ever without a connection. `relay` alone stands where theory\n\
-             says that no direct way exists, `0/…` where one exists that the nodes did not find. Written by\n\
+             not, the relay carries the bytes: no pair was ever without a connection. `relay` stands where theory says\n\
+             that no direct way exists, `0/…` where one exists that the nodes did not find. Written by\n\
              `cargo test --workspace --test nat_grid -- --ignored the_whole_grid` in network namespaces with real NATs and\n\
              25 ms of delay on each site's line; [the NAT lab](nat-lab.md) says what each type does.\n\n\
              Each pair is written down here when its rounds are over, so a run that is cut goes on where it was: cells in\n\
@@ -159,7 +159,8 @@ pub fn cell(meetings: &[Meeting], possible: bool) -> String {
     let mut direct: Vec<&Meeting> = meetings.iter().filter(|meeting| meeting.by != "relay").collect();
     direct.sort_by_key(|meeting| meeting.took);
     let Some(median) = direct.get(direct.len() / 2) else {
-        return if possible { format!("0/{}", meetings.len()) } else { "relay".to_owned() };
+        let rounds = meetings.len();
+        return if possible { format!("0/{rounds}") } else { format!("relay {rounds}/{rounds}") };
     };
     let mut ways: Vec<&str> = direct.iter().map(|meeting| meeting.by).collect();
     ways.sort_unstable();

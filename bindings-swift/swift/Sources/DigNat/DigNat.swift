@@ -2111,6 +2111,10 @@ public struct LightNodeOptions: Equatable, Hashable {
      */
     public var enableIpv6: Bool?
     /**
+     * Dial IPv6 addresses of a peer before its IPv4 addresses. Default true; it does nothing without `enable_ipv6`.
+     */
+    public var preferIpv6: Bool?
+    /**
      * Accept and dial TCP connections. Default true.
      */
     public var enableTcp: Bool?
@@ -2140,6 +2144,11 @@ public struct LightNodeOptions: Equatable, Hashable {
      * Hear from connected peers of others that have the same content. Default true.
      */
     public var pexEnabled: Bool?
+    /**
+     * Pause between two messages of peer exchange to one peer in milliseconds, 1000 to 86400000; less than a minute counts as
+     * a minute. Default 60000.
+     */
+    public var pexIntervalMs: UInt64?
     /**
      * Find peers through Gun relays. Default true; it does nothing without `gun_peers`.
      */
@@ -2255,6 +2264,9 @@ public struct LightNodeOptions: Equatable, Hashable {
          * Listen on IPv6 as well as IPv4 and dial both. Default false.
          */enableIpv6: Bool? = nil, 
         /**
+         * Dial IPv6 addresses of a peer before its IPv4 addresses. Default true; it does nothing without `enable_ipv6`.
+         */preferIpv6: Bool? = nil, 
+        /**
          * Accept and dial TCP connections. Default true.
          */enableTcp: Bool? = nil, 
         /**
@@ -2277,6 +2289,10 @@ public struct LightNodeOptions: Equatable, Hashable {
         /**
          * Hear from connected peers of others that have the same content. Default true.
          */pexEnabled: Bool? = nil, 
+        /**
+         * Pause between two messages of peer exchange to one peer in milliseconds, 1000 to 86400000; less than a minute counts as
+         * a minute. Default 60000.
+         */pexIntervalMs: UInt64? = nil, 
         /**
          * Find peers through Gun relays. Default true; it does nothing without `gun_peers`.
          */gunEnabled: Bool? = nil, 
@@ -2358,6 +2374,7 @@ public struct LightNodeOptions: Equatable, Hashable {
          */maxPeers: UInt32? = nil) {
         self.port = port
         self.enableIpv6 = enableIpv6
+        self.preferIpv6 = preferIpv6
         self.enableTcp = enableTcp
         self.enableUdp = enableUdp
         self.localEnabled = localEnabled
@@ -2365,6 +2382,7 @@ public struct LightNodeOptions: Equatable, Hashable {
         self.dhtNetwork = dhtNetwork
         self.bootstrapNodes = bootstrapNodes
         self.pexEnabled = pexEnabled
+        self.pexIntervalMs = pexIntervalMs
         self.gunEnabled = gunEnabled
         self.gunPeers = gunPeers
         self.gunNamespace = gunNamespace
@@ -2410,6 +2428,7 @@ public struct FfiConverterTypeLightNodeOptions: FfiConverterRustBuffer {
             try LightNodeOptions(
                 port: FfiConverterOptionUInt16.read(from: &buf), 
                 enableIpv6: FfiConverterOptionBool.read(from: &buf), 
+                preferIpv6: FfiConverterOptionBool.read(from: &buf), 
                 enableTcp: FfiConverterOptionBool.read(from: &buf), 
                 enableUdp: FfiConverterOptionBool.read(from: &buf), 
                 localEnabled: FfiConverterOptionBool.read(from: &buf), 
@@ -2417,6 +2436,7 @@ public struct FfiConverterTypeLightNodeOptions: FfiConverterRustBuffer {
                 dhtNetwork: FfiConverterOptionString.read(from: &buf), 
                 bootstrapNodes: FfiConverterSequenceString.read(from: &buf), 
                 pexEnabled: FfiConverterOptionBool.read(from: &buf), 
+                pexIntervalMs: FfiConverterOptionUInt64.read(from: &buf), 
                 gunEnabled: FfiConverterOptionBool.read(from: &buf), 
                 gunPeers: FfiConverterSequenceString.read(from: &buf), 
                 gunNamespace: FfiConverterOptionString.read(from: &buf), 
@@ -2448,6 +2468,7 @@ public struct FfiConverterTypeLightNodeOptions: FfiConverterRustBuffer {
     public static func write(_ value: LightNodeOptions, into buf: inout [UInt8]) {
         FfiConverterOptionUInt16.write(value.port, into: &buf)
         FfiConverterOptionBool.write(value.enableIpv6, into: &buf)
+        FfiConverterOptionBool.write(value.preferIpv6, into: &buf)
         FfiConverterOptionBool.write(value.enableTcp, into: &buf)
         FfiConverterOptionBool.write(value.enableUdp, into: &buf)
         FfiConverterOptionBool.write(value.localEnabled, into: &buf)
@@ -2455,6 +2476,7 @@ public struct FfiConverterTypeLightNodeOptions: FfiConverterRustBuffer {
         FfiConverterOptionString.write(value.dhtNetwork, into: &buf)
         FfiConverterSequenceString.write(value.bootstrapNodes, into: &buf)
         FfiConverterOptionBool.write(value.pexEnabled, into: &buf)
+        FfiConverterOptionUInt64.write(value.pexIntervalMs, into: &buf)
         FfiConverterOptionBool.write(value.gunEnabled, into: &buf)
         FfiConverterSequenceString.write(value.gunPeers, into: &buf)
         FfiConverterOptionString.write(value.gunNamespace, into: &buf)

@@ -40,7 +40,7 @@ pub const MAX_GUN_CLIENT_BYTES: usize = 64 * 1024 * 1024;
 /// States of own fields remembered, so that the next write of a field is later than the last.
 pub const MAX_GUN_OWN_FIELDS: usize = 262_144;
 /// Puts on their way to relays at once; a stock relay answers each after 250 ms.
-pub const GUN_PUTS_IN_FLIGHT: usize = 256;
+pub const GUN_PUTS_IN_FLIGHT: usize = 1024;
 /// Puts waiting or on their way; more are refused.
 pub const MAX_GUN_PUTS: usize = 16_384;
 /// One-time reads at once.
@@ -128,8 +128,9 @@ pub const MAX_GUN_ANNOUNCEMENTS: usize = 65_536;
 /// Announcements that are read live, to write them again at once when somebody overwrites them. The others are
 /// written again with their turn.
 pub const MAX_GUN_WATCHED: usize = 1024;
-/// Puts of announcements waiting for their answer at once.
-pub const GUN_ANNOUNCING: usize = 128;
+/// Puts of announcements waiting for their answer at once. A stock relay writes its files in rounds, each of which takes
+/// nearly as long for one field as for hundreds, and after 9 s it has forgotten whom to answer.
+pub const GUN_ANNOUNCING: usize = 512;
 /// Deadline of one put of an announcement: a stock relay that is told of thousands at once is busy for long.
 pub const GUN_ANNOUNCE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Searches at once; as many as downloads.
@@ -140,6 +141,8 @@ pub const MAX_GUN_RECORDS_PER_KEY: usize = 100;
 pub const MAX_GUN_KEYS: usize = 4096;
 /// Mappings of content ids to hashes that are remembered.
 pub const MAX_GUN_MAPPINGS: usize = 65_536;
+/// Pause between two announcements that begin to be watched: a stock relay reads a file for each.
+pub const GUN_WATCH_PAUSE: Duration = Duration::from_millis(100);
 /// Shortest pause between two rewrites of one overwritten announcement, so that two writers do not fight at full speed.
 pub const GUN_REWRITE_PAUSE: Duration = Duration::from_millis(500);
 /// How often changed state is written to disk.

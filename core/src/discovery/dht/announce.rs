@@ -41,6 +41,8 @@ pub struct Announcer {
     due: BTreeSet<(Time, Key)>,
     /// Keys whose regions are being looked up.
     active: Vec<Key>,
+    /// All that was looked at last lies in those regions; not looked at again before one of them is done.
+    is_crowded: bool,
     queue: VecDeque<Provide>,
     /// Messages that may be sent at once, at this moment.
     tokens: f64,
@@ -58,6 +60,7 @@ impl Default for Announcer {
             keys: BTreeMap::new(),
             due: BTreeSet::new(),
             active: Vec::new(),
+            is_crowded: false,
             queue: VecDeque::new(),
             tokens: BURST,
             counted: Time::ZERO,
@@ -118,17 +121,26 @@ impl Announcer {
         }
     }
 
-    /// The next key whose region is to be looked up, if there is room for it. `nodes` is the size of the network.
+    /// The next key whose region is to be looked up, if there is room for it. `nodes` is the size of the network. Cheap also
+    /// when it is asked after each of many keys.
     pub fn next_region(&mut self, now: Time, nodes: f64) -> Option<(Key, FileHash)> {
         let is_full = self.active.len() >= limits::DHT_REGIONS || self.queue.len() >= limits::DHT_ANNOUNCE_QUEUE;
-        if is_full || now < self.pause {
+        if is_full || self.is_crowded || now < self.pause {
             return None;
         }
         // Regions that are looked up at the same time must not be the same.
         let bits = (nodes / limits::DHT_K as f64).max(1.0).log2() as u32;
         let is_apart = |one: &Key| self.active.iter().all(|other| one.shared_bits(other) < bits.max(1));
         let due = self.due.iter().take_while(|(due, _)| *due <= now).map(|(_, key)| *key);
-        let center = if self.active.is_empty() { due.take(1).next() } else { due.take(LOOKED_AT).find(is_apart) }?;
+        let center = if self.active.is_empty() {
+            due.take(1).next()?
+        } else {
+            let mut looked_at = 0;
+            let found = due.take(LOOKED_AT).inspect(|_| looked_at += 1).find(is_apart);
+            // Few are looked at quickly, and more may come.
+            self.is_crowded = found.is_none() && looked_at == LOOKED_AT;
+            found?
+        };
         self.active.push(center);
         Some((center, self.keys.get(&center)?.lookup))
     }
@@ -144,6 +156,7 @@ impl Announcer {
         is_ours: impl Fn(&Node) -> bool,
     ) {
         self.active.retain(|active| *active != center);
+        self.is_crowded = false;
         if found.nodes.is_empty() {
             self.pause = now + limits::DHT_ANNOUNCE_RETRY;
             return;

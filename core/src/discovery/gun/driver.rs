@@ -56,6 +56,8 @@ pub(super) struct State {
     dirty: bool,
     /// How long a put took lately, on average.
     put_seconds: f64,
+    /// When the next announcement may begin to be watched.
+    next_watch: Instant,
 }
 
 impl Driver {
@@ -78,7 +80,13 @@ impl Driver {
             node,
             own,
             backend,
-            state: Mutex::new(State { book, schedule: Schedule::default(), dirty: false, put_seconds: 0.0 }),
+            state: Mutex::new(State {
+                book,
+                schedule: Schedule::default(),
+                dirty: false,
+                put_seconds: 0.0,
+                next_watch: Instant::now(),
+            }),
             changed: Notify::new(),
             unconfirmed: watch::channel(0).0,
             searches: Arc::new(Semaphore::new(limits::MAX_GUN_SEARCHES)),
@@ -137,11 +145,11 @@ impl Driver {
         let room = state.schedule.add(Job::Peer(hash), Instant::now());
         let watch = room && state.schedule.watch(&hash);
         drop(state);
+        self.tell();
         if let Some(token) = watch.then(|| self.token.child_token()) {
             self.lock().schedule.watched(&hash, token.clone());
             self.spawn(self.clone().guard(hash, token));
         }
-        self.tell();
         let full = || Error::new(ErrorKind::LimitReached, format!("announce {hash}: too many keys announced"));
         room.then_some(()).ok_or_else(full)
     }

@@ -18,6 +18,9 @@ const GUARDED: [&str; 4] = ["ip", "port", "address", "available"];
 
 impl Driver {
     pub(super) async fn guard(self: Arc<Self>, hash: FileHash, token: CancellationToken) {
+        if token.run_until_cancelled(self.turn_to_watch()).await.is_none() {
+            return;
+        }
         let mut updates = match self.backend.subscribe(&self.path(&hash)) {
             Ok(updates) => updates,
             Err(error) => {
@@ -44,6 +47,26 @@ impl Driver {
                     () = token.cancelled() => return,
                     () = tokio::time::sleep(limits::GUN_REWRITE_PAUSE) => {}
                 }
+            }
+        }
+    }
+
+    /// Waits until everything is written and a pause has passed: to a relay, reading is more work than writing.
+    async fn turn_to_watch(&self) {
+        let mut unconfirmed = self.unconfirmed.subscribe();
+        loop {
+            if unconfirmed.wait_for(|count| *count == 0).await.is_err() {
+                return;
+            }
+            let begin = {
+                let mut state = self.lock();
+                let begin = state.next_watch.max(Instant::now());
+                state.next_watch = begin + limits::GUN_WATCH_PAUSE;
+                begin
+            };
+            tokio::time::sleep_until(begin.into()).await;
+            if *unconfirmed.borrow() == 0 {
+                return;
             }
         }
     }

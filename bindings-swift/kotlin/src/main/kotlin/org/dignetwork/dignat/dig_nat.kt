@@ -3484,6 +3484,11 @@ data class LightNodeOptions (
     var `enableIpv6`: kotlin.Boolean? = null 
     , 
     /**
+     * Dial IPv6 addresses of a peer before its IPv4 addresses. Default true; it does nothing without `enable_ipv6`.
+     */
+    var `preferIpv6`: kotlin.Boolean? = null 
+    , 
+    /**
      * Accept and dial TCP connections. Default true.
      */
     var `enableTcp`: kotlin.Boolean? = null 
@@ -3519,6 +3524,12 @@ data class LightNodeOptions (
      * Hear from connected peers of others that have the same content. Default true.
      */
     var `pexEnabled`: kotlin.Boolean? = null 
+    , 
+    /**
+     * Pause between two messages of peer exchange to one peer in milliseconds, 1000 to 86400000; less than a minute counts as
+     * a minute. Default 60000.
+     */
+    var `pexIntervalMs`: kotlin.ULong? = null 
     , 
     /**
      * Find peers through Gun relays. Default true; it does nothing without `gun_peers`.
@@ -3670,9 +3681,11 @@ public object FfiConverterTypeLightNodeOptions: FfiConverterRustBuffer<LightNode
             FfiConverterOptionalBoolean.read(buf),
             FfiConverterOptionalBoolean.read(buf),
             FfiConverterOptionalBoolean.read(buf),
+            FfiConverterOptionalBoolean.read(buf),
             FfiConverterOptionalString.read(buf),
             FfiConverterSequenceString.read(buf),
             FfiConverterOptionalBoolean.read(buf),
+            FfiConverterOptionalULong.read(buf),
             FfiConverterOptionalBoolean.read(buf),
             FfiConverterSequenceString.read(buf),
             FfiConverterOptionalString.read(buf),
@@ -3704,6 +3717,7 @@ public object FfiConverterTypeLightNodeOptions: FfiConverterRustBuffer<LightNode
     override fun allocationSize(value: LightNodeOptions) = (
             FfiConverterOptionalUShort.allocationSize(value.`port`) +
             FfiConverterOptionalBoolean.allocationSize(value.`enableIpv6`) +
+            FfiConverterOptionalBoolean.allocationSize(value.`preferIpv6`) +
             FfiConverterOptionalBoolean.allocationSize(value.`enableTcp`) +
             FfiConverterOptionalBoolean.allocationSize(value.`enableUdp`) +
             FfiConverterOptionalBoolean.allocationSize(value.`localEnabled`) +
@@ -3711,6 +3725,7 @@ public object FfiConverterTypeLightNodeOptions: FfiConverterRustBuffer<LightNode
             FfiConverterOptionalString.allocationSize(value.`dhtNetwork`) +
             FfiConverterSequenceString.allocationSize(value.`bootstrapNodes`) +
             FfiConverterOptionalBoolean.allocationSize(value.`pexEnabled`) +
+            FfiConverterOptionalULong.allocationSize(value.`pexIntervalMs`) +
             FfiConverterOptionalBoolean.allocationSize(value.`gunEnabled`) +
             FfiConverterSequenceString.allocationSize(value.`gunPeers`) +
             FfiConverterOptionalString.allocationSize(value.`gunNamespace`) +
@@ -3741,6 +3756,7 @@ public object FfiConverterTypeLightNodeOptions: FfiConverterRustBuffer<LightNode
     override fun write(value: LightNodeOptions, buf: ByteBuffer) {
             FfiConverterOptionalUShort.write(value.`port`, buf)
             FfiConverterOptionalBoolean.write(value.`enableIpv6`, buf)
+            FfiConverterOptionalBoolean.write(value.`preferIpv6`, buf)
             FfiConverterOptionalBoolean.write(value.`enableTcp`, buf)
             FfiConverterOptionalBoolean.write(value.`enableUdp`, buf)
             FfiConverterOptionalBoolean.write(value.`localEnabled`, buf)
@@ -3748,6 +3764,7 @@ public object FfiConverterTypeLightNodeOptions: FfiConverterRustBuffer<LightNode
             FfiConverterOptionalString.write(value.`dhtNetwork`, buf)
             FfiConverterSequenceString.write(value.`bootstrapNodes`, buf)
             FfiConverterOptionalBoolean.write(value.`pexEnabled`, buf)
+            FfiConverterOptionalULong.write(value.`pexIntervalMs`, buf)
             FfiConverterOptionalBoolean.write(value.`gunEnabled`, buf)
             FfiConverterSequenceString.write(value.`gunPeers`, buf)
             FfiConverterOptionalString.write(value.`gunNamespace`, buf)
