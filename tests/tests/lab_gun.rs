@@ -10,7 +10,7 @@ use dig_nat_core::api::{Message, NetworkManager, Traversal, punch_tcp, punch_udp
 use dig_nat_core::base::events::Event;
 use dig_nat_core::base::options::{ClientOptions, ConnectOptions, NodeOptions, PunchOptions};
 use dig_nat_core::gun::{GunRelay, GunRelayConfig};
-use dig_nat_tests::lab::{self, Lab, Nat, Place};
+use dig_nat_tests::lab::{self, Lab, Nat, Place, Running};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -37,14 +37,11 @@ async fn node(place: &Place, relay: &str) -> NetworkManager {
     node
 }
 
-/// How a node behind one NAT reaches one behind another, by these ways or any. After certain ways it has to come to a
-/// better link by itself.
-fn meet(one: Nat, other: Nat, methods: &'static [&str]) -> Traversal {
-    let lab = Lab::builder().site("one", one).site("other", other).build();
-    let end = CancellationToken::new();
+/// A Gun relay until `end`, and its URL.
+fn relay(lab: &Lab, end: &CancellationToken) -> (Running<()>, String) {
     let (tell, told) = oneshot::channel();
-    let (over, host) = (end.clone(), lab.host("relay"));
-    let relay = host.spawn(move |place| async move {
+    let over = end.clone();
+    let running = lab.host("relay").spawn(move |place| async move {
         let listen = format!("{}:{PORT}", place.v4()).parse().expect("an address");
         let config = GunRelayConfig { listen, ..GunRelayConfig::default() };
         let relay = GunRelay::start(config).await.expect("started");
@@ -52,7 +49,15 @@ fn meet(one: Nat, other: Nat, methods: &'static [&str]) -> Traversal {
         over.cancelled().await;
         relay.stop().await;
     });
-    let url = told.blocking_recv().expect("the relay runs");
+    (running, told.blocking_recv().expect("the relay runs"))
+}
+
+/// How a node behind one NAT reaches one behind another, by these ways or any. After certain ways it has to come to a
+/// better link by itself.
+fn meet(one: Nat, other: Nat, methods: &'static [&str]) -> Traversal {
+    let lab = Lab::builder().site("one", one).site("other", other).build();
+    let end = CancellationToken::new();
+    let (relay, url) = relay(&lab, &end);
     let (tell, told) = oneshot::channel();
     let (over, at) = (end.clone(), url.clone());
     let answering = lab.host("other").spawn(move |place| async move {
@@ -159,17 +164,7 @@ fn single_ways_pass_strict_nats_with_names_alone() {
     lab::run(|| {
         let lab = Lab::builder().site("one", Nat::port_restricted()).site("other", Nat::port_restricted()).build();
         let end = CancellationToken::new();
-        let (tell, told) = oneshot::channel();
-        let over = end.clone();
-        let relay = lab.host("relay").spawn(move |place| async move {
-            let listen = format!("{}:{PORT}", place.v4()).parse().expect("an address");
-            let config = GunRelayConfig { listen, ..GunRelayConfig::default() };
-            let relay = GunRelay::start(config).await.expect("started");
-            tell.send(format!("ws://{listen}/gun")).expect("awaited");
-            over.cancelled().await;
-            relay.stop().await;
-        });
-        let url = told.blocking_recv().expect("the relay runs");
+        let (relay, url) = relay(&lab, &end);
         let at = url.clone();
         let other = lab.host("other").spawn(move |place| async move {
             assert_eq!(by_name(&place, &at, "other", "one").await, ["UDP_HOLE_PUNCH", "TCP_HOLE_PUNCH"]);

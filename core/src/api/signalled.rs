@@ -206,8 +206,12 @@ impl<'a> Place<'a> {
             }
             () = tokio::time::sleep_until(self.deadline) => {
                 closed.cancel();
-                let late = |cause| Error::with_source(ErrorKind::PeerUnreachable, "hole punching: out of time", cause);
-                Err(punching.await.err().map_or_else(cancelled, late))
+                let late = "hole punching: out of time";
+                Err(match punching.await {
+                    Err(cause) => Error::with_source(ErrorKind::PeerUnreachable, late, cause),
+                    // Won at the last moment; what answers the peer has ended.
+                    Ok(_) => Error::new(ErrorKind::PeerUnreachable, late),
+                })
             }
         };
         ended.inspect_err(|_| closed.cancel())

@@ -30,8 +30,9 @@ pub trait GunBackend: Send + Sync {
     /// News of the children of the node at a path, beginning with what is there. Links of children are followed, also to
     /// souls that do not follow from the path. The same news may come again. The queue holds
     /// [`GUN_UPDATE_QUEUE`](crate::base::limits::GUN_UPDATE_QUEUE) updates; a subscriber that falls behind gets the latest of
-    /// each child, and of more than [`MAX_GUN_NODE_FIELDS`](crate::base::limits::MAX_GUN_NODE_FIELDS) children those that
-    /// changed last. Dropping the receiver ends the subscription; the backend closes it when it is stopped.
+    /// each child, and of more than [`MAX_GUN_NODE_FIELDS`](crate::base::limits::MAX_GUN_NODE_FIELDS) children or
+    /// [`MAX_GUN_NEWS_BYTES`](crate::base::limits::MAX_GUN_NEWS_BYTES) those that changed last. Dropping the receiver ends
+    /// the subscription; the backend closes it when it is stopped.
     fn subscribe(&self, path: &[String]) -> Result<mpsc::Receiver<Update>>;
 
     /// How many links to relays were made so far; a change means that a relay may have forgotten what it was told. By

@@ -141,6 +141,8 @@ pub const MAX_GUN_RECORDS_PER_KEY: usize = 100;
 pub const MAX_GUN_KEYS: usize = 4096;
 /// Mappings of content ids to hashes that are remembered.
 pub const MAX_GUN_MAPPINGS: usize = 65_536;
+/// No announcement begins to be watched while more than so many wait to be confirmed: these may never be.
+pub const GUN_WATCH_AMONG: usize = 64;
 /// Pause between two announcements that begin to be watched: a stock relay reads a file for each.
 pub const GUN_WATCH_PAUSE: Duration = Duration::from_millis(100);
 /// Shortest pause between two rewrites of one overwritten announcement, so that two writers do not fight at full speed.

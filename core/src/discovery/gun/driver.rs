@@ -42,6 +42,8 @@ pub(super) struct Driver {
     state: Mutex<State>,
     changed: Notify,
     pub(super) unconfirmed: watch::Sender<usize>,
+    /// When the next announcement may begin to be watched; whoever waits for that holds it.
+    next_watch: tokio::sync::Mutex<Instant>,
     searches: Arc<Semaphore>,
     /// Ends what reads; what writes says goodbye then.
     token: CancellationToken,
@@ -56,8 +58,6 @@ pub(super) struct State {
     dirty: bool,
     /// How long a put took lately, on average.
     put_seconds: f64,
-    /// When the next announcement may begin to be watched.
-    next_watch: Instant,
 }
 
 impl Driver {
@@ -80,13 +80,8 @@ impl Driver {
             node,
             own,
             backend,
-            state: Mutex::new(State {
-                book,
-                schedule: Schedule::default(),
-                dirty: false,
-                put_seconds: 0.0,
-                next_watch: Instant::now(),
-            }),
+            state: Mutex::new(State { book, schedule: Schedule::default(), dirty: false, put_seconds: 0.0 }),
+            next_watch: tokio::sync::Mutex::new(Instant::now()),
             changed: Notify::new(),
             unconfirmed: watch::channel(0).0,
             searches: Arc::new(Semaphore::new(limits::MAX_GUN_SEARCHES)),

@@ -184,7 +184,7 @@ impl GunBackend for GunClient {
             state.prune();
             let full = || Error::new(ErrorKind::LimitReached, "too many subscriptions to a Gun graph");
             let id = state.machine.subscribe(path.to_vec()).ok_or_else(full)?;
-            let news = News::default();
+            let news = News::until(self.token.child_token());
             state.subscribers.insert(id, Subscriber { news: news.clone(), sender: sender.clone() });
             self.tasks.spawn(async move { news.tell(sender).await });
             Ok::<_, Error>(())
@@ -331,9 +331,7 @@ impl Run {
         let mut state = self.shared.lock();
         state.stopped = true;
         state.machine.close();
-        for (_, subscriber) in std::mem::take(&mut state.subscribers) {
-            subscriber.news.close();
-        }
+        state.subscribers.clear();
         state.puts.clear();
         state.reads.clear();
         drop(state);

@@ -32,6 +32,11 @@ struct Waiting {
 }
 
 impl News {
+    /// None yet. They end with the token.
+    pub fn until(closed: CancellationToken) -> Self {
+        Self { shared: Arc::new(Shared { closed, ..Shared::default() }) }
+    }
+
     /// Something to tell; what was to be told of the same child is out of date. If a subscriber does not read, the oldest
     /// is dropped.
     pub fn add(&self, update: Update) {
@@ -50,7 +55,7 @@ impl News {
         self.shared.changed.notify_one();
     }
 
-    /// Nothing more is told.
+    /// Nothing more is told; ends the token.
     pub fn close(&self) {
         self.shared.closed.cancel();
     }

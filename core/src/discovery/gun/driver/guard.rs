@@ -51,24 +51,19 @@ impl Driver {
         }
     }
 
-    /// Waits until everything is written and a pause has passed: to a relay, reading is more work than writing.
+    /// Waits until nearly everything is written and a pause has passed: to a relay, reading is more work than writing.
     async fn turn_to_watch(&self) {
         let mut unconfirmed = self.unconfirmed.subscribe();
-        loop {
-            if unconfirmed.wait_for(|count| *count == 0).await.is_err() {
+        let is_quiet = |count: &usize| *count <= limits::GUN_WATCH_AMONG;
+        // Not in the state: one that gives up while it waits leaves its turn to the next.
+        let mut next = self.next_watch.lock().await;
+        while !is_quiet(&unconfirmed.borrow()) || *next > Instant::now() {
+            if unconfirmed.wait_for(is_quiet).await.is_err() {
                 return;
             }
-            let begin = {
-                let mut state = self.lock();
-                let begin = state.next_watch.max(Instant::now());
-                state.next_watch = begin + limits::GUN_WATCH_PAUSE;
-                begin
-            };
-            tokio::time::sleep_until(begin.into()).await;
-            if *unconfirmed.borrow() == 0 {
-                return;
-            }
+            tokio::time::sleep_until((*next).into()).await;
         }
+        *next = Instant::now() + limits::GUN_WATCH_PAUSE;
     }
 
     fn is_forged(&self, hash: &FileHash, update: &Update) -> bool {
