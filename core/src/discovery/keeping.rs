@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 
 use super::candidate::Candidate;
 use super::manager::Shared;
-
 use super::table::Known;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::ids::{FileHash, PeerId};

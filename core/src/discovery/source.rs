@@ -1,4 +1,4 @@
-//! The trait of every way to find peers: local network now; DHT, peer exchange and Gun take the same shape.
+//! The trait of every way to find peers: the local network, the hash table, peer exchange and Gun.
 //! Not here: any of the ways themselves, or merging what they find ([`manager`](super::manager)).
 
 use futures::future::BoxFuture;
