@@ -233,6 +233,18 @@ pub const RELAY_REQUESTS_PER_PEER: NonZeroU32 = NonZeroU32::new(60).expect("not 
 pub const RELAY_REQUESTS_PER_ADDRESS: NonZeroU32 = NonZeroU32::new(240).expect("not zero");
 /// The interval of both.
 pub const RELAY_REQUEST_INTERVAL: Duration = Duration::from_secs(120);
+/// After a relay said that it cannot lead to a peer, it is not asked for it again on the word of others for so long,
+/// doubled with each time up to [`RELAY_REFUSAL_PAUSE_MAX`]: a peer that only changes networks has its place back by then.
+pub const RELAY_REFUSAL_PAUSE: Duration = Duration::from_secs(30);
+/// Longest such pause: records of a peer that is gone live for a day, and this makes them a request in a quarter of an hour.
+pub const RELAY_REFUSAL_PAUSE_MAX: Duration = Duration::from_secs(15 * 60);
+/// Pairs of relay and peer that are remembered for it: whoever is forgotten costs one more request.
+pub const RELAY_REFUSALS: usize = 4096;
+/// Relays whose refusals are counted.
+pub const RELAYS_THAT_REFUSED: usize = 256;
+/// Refusals within [`RELAY_REQUEST_INTERVAL`] after which a relay is asked for nobody on the word of others until that is
+/// over: half of what relays of ours grant a peer, so that the other half is there for what a user wants.
+pub const RELAY_REFUSALS_PER_INTERVAL: u32 = RELAY_REQUESTS_PER_PEER.get() / 2;
 /// Relays a node holds places at.
 pub const MAX_RELAYS: usize = 8;
 /// Wait for a relay's answer, connecting to it included.

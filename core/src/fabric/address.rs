@@ -160,6 +160,15 @@ pub fn is_relayed(address: &Multiaddr) -> bool {
     address.iter().any(|part| matches!(part, Protocol::P2pCircuit))
 }
 
+/// The relay that the address of a circuit names, and where it says that relay is.
+pub fn relay(circuit: &Multiaddr) -> Option<(libp2p::PeerId, Multiaddr)> {
+    let mut at: Multiaddr = circuit.iter().take_while(|part| *part != Protocol::P2pCircuit).collect();
+    match at.pop()? {
+        Protocol::P2p(relay) if is_relayed(circuit) => Some((relay, at)),
+        _ => None,
+    }
+}
+
 /// The DNS name an address begins with, and which families it allows (v4, v6).
 pub fn dns_name(address: &Multiaddr) -> Option<(String, bool, bool)> {
     match address.iter().next()? {
@@ -248,6 +257,10 @@ mod tests {
         assert!(is_relayed(&address(&format!("/ip4/8.8.8.8/tcp/1/p2p/{PEER}/p2p-circuit"))));
         let circuit = address(&format!("/ip4/8.8.8.8/udp/1/quic-v1/p2p/{PEER}/p2p-circuit"));
         assert_eq!(quic_socket(&circuit), None, "a relay is not the peer");
+        let named = (PEER.parse().expect("valid"), address("/ip4/8.8.8.8/udp/1/quic-v1"));
+        assert_eq!(relay(&circuit), Some(named));
+        assert_eq!((relay(&tcp(v6)), relay(&address("/ip4/8.8.8.8/tcp/1/p2p-circuit"))), (None, None));
+        assert_eq!(relay(&address(&format!("/ip4/8.8.8.8/tcp/1/p2p/{PEER}"))), None, "no circuit");
         assert_eq!(quic_socket(&quic(v6).with(Protocol::P2p(PEER.parse().expect("valid")))), Some(v6));
         assert_eq!(dns_name(&address("/dns6/a.example/tcp/1")), Some(("a.example".into(), false, true)));
         assert_eq!(with_ip(&address("/dns4/a.example/tcp/1"), [127, 0, 0, 1].into()), address("/ip4/127.0.0.1/tcp/1"));

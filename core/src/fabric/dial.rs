@@ -213,9 +213,7 @@ async fn send(inner: &Inner, command: Command) -> Result<()> {
 /// Makes sure of a link to the relay of a circuit. libp2p would make one by itself, but a second one if two ask for it
 /// at once, and then close one of them together with what was asked over it.
 async fn link_to_relay(inner: &Inner, circuit: &Multiaddr) -> Result<(), Failure> {
-    let mut at: Multiaddr = circuit.iter().take_while(|part| *part != Protocol::P2pCircuit).collect();
-    let Some(Protocol::P2p(relay)) = at.iter().last() else { return Ok(()) };
-    at.pop();
+    let Some((relay, at)) = address::relay(circuit) else { return Ok(()) };
     let name = address::peer_text(&relay);
     if at.is_empty() || inner.table.best_link(|link| link.peer == name && !link.relayed).is_some() {
         return Ok(());
@@ -353,6 +351,12 @@ impl Race<'_> {
             // connected to itself by the system, and the handshake fails with a riddle.
             if self.inner.table.listening().contains(&address) {
                 return Err(Failure::Myself);
+            }
+            if let Some(peer) = self.peer.filter(|_| !self.from_user)
+                && let Some(pause) = self.inner.table.refusal_pause(&address, &peer)
+            {
+                let pause = pause.as_secs() + 1;
+                return Err(Failure::NoCircuit(format!("the relay refused lately; not asked again for {pause} s")));
             }
             ask(self.inner, address, self.peer, DialKind::Connect { reuse: self.reuse }).await
         };

@@ -409,6 +409,9 @@ impl Driver {
             SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
                 self.table.remove_link(connection_id);
                 if let Some(dial) = self.dials.remove(&connection_id) {
+                    if let (Failure::NoCircuit(_), Some(peer)) = (failure(&error), dial.peer) {
+                        self.table.note_refusal(&dial.address, peer);
+                    }
                     dial.answer(|| Err(failure(&error)));
                 }
             }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use libp2p::connection_limits;
 use libp2p::core::transport::TransportError;
+use libp2p::relay::outbound::hop::ConnectError;
 use libp2p::swarm::DialError;
 
 use crate::nat::report;
@@ -21,6 +22,8 @@ pub enum Failure {
     Unreachable(String),
     /// Another peer answered.
     Stranger(String),
+    /// A relay cannot lead to the peer, and said so.
+    NoCircuit(String),
     /// A limit of this node.
     Limit(String),
     /// Anything else.
@@ -35,6 +38,7 @@ impl fmt::Display for Failure {
             | Self::Silent(reason)
             | Self::Unreachable(reason)
             | Self::Stranger(reason)
+            | Self::NoCircuit(reason)
             | Self::Limit(reason)
             | Self::Other(reason) => f.write_str(reason),
         }
@@ -50,7 +54,7 @@ impl Failure {
             Self::Unreachable(_) => report::Failure::Unreachable,
             Self::Stranger(_) => report::Failure::WrongPeer,
             Self::Limit(_) => report::Failure::LimitReached,
-            Self::Myself | Self::Other(_) => report::Failure::Other,
+            Self::Myself | Self::NoCircuit(_) | Self::Other(_) => report::Failure::Other,
         }
     }
 }
@@ -77,6 +81,7 @@ pub fn failure(error: &DialError) -> Failure {
             {
                 Failure::Unreachable(root(cause))
             }
+            Some((_, TransportError::Other(cause))) if is_refused_circuit(cause) => Failure::NoCircuit(root(cause)),
             Some((_, TransportError::Other(cause))) => Failure::Other(root(cause)),
             Some((_, TransportError::MultiaddrNotSupported(_))) => {
                 Failure::Other("this kind of address is not supported".into())
@@ -101,6 +106,18 @@ pub fn causes(error: Cause<'_>) -> impl Iterator<Item = Cause<'_>> {
 /// Whether the system's error of this kind is among the causes.
 pub fn is_io(error: &(dyn std::error::Error + 'static), kind: std::io::ErrorKind) -> bool {
     causes(error).any(|error| error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == kind))
+}
+
+/// Whether a relay answered, and its answer was no.
+fn is_refused_circuit(error: Cause<'_>) -> bool {
+    causes(error).filter_map(|error| error.downcast_ref()).any(|error| match error {
+        ConnectError::ResourceLimitExceeded
+        | ConnectError::ConnectionFailed
+        | ConnectError::NoReservation
+        | ConnectError::PermissionDenied
+        | ConnectError::Unsupported => true,
+        ConnectError::Io(_) | ConnectError::Protocol(_) => false,
+    })
 }
 
 fn root(error: &(dyn std::error::Error + 'static)) -> String {

@@ -46,16 +46,7 @@ impl Guard {
     /// The relay of a circuit address may be dialled at that address. The last [`limits::MAX_ADDRESS_BOOK_PEERS`] are
     /// remembered.
     pub fn permit_relay(&mut self, circuit: &Multiaddr) {
-        let mut relay = None;
-        let mut at = Multiaddr::empty();
-        for part in circuit {
-            match part {
-                Protocol::P2p(peer) => relay = Some(peer),
-                Protocol::P2pCircuit => break,
-                part => at.push(part),
-            }
-        }
-        let Some(relay) = relay.map(|relay| (relay, at)).filter(|relay| !self.relays.contains(relay)) else { return };
+        let Some(relay) = address::relay(circuit).filter(|relay| !self.relays.contains(relay)) else { return };
         if self.relays.len() >= limits::MAX_ADDRESS_BOOK_PEERS {
             self.relays.pop_front();
         }

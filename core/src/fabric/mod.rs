@@ -23,6 +23,8 @@ mod muxer;
 mod optimistic;
 mod paths;
 mod quic;
+mod recent;
+mod refusals;
 mod relay;
 mod signal;
 mod stream;
@@ -439,7 +441,13 @@ impl Fabric {
         self.inner.table.addresses_of(&peer).iter().map(ToString::to_string).collect()
     }
 
-    /// The best existing link to the peer, or a new one over its known addresses, within [`limits::DIAL_TIMEOUT`].
+    /// Whether nothing is known of a peer but ways through relays which lately said that they cannot lead to it.
+    pub fn is_refused(&self, peer: &PeerId) -> bool {
+        address::peer_id(peer).is_ok_and(|peer| self.inner.table.is_refused(&peer))
+    }
+
+    /// The best existing link to the peer, or a new one over its known addresses, within [`limits::DIAL_TIMEOUT`]. A relay
+    /// that lately said that it cannot lead to the peer is not asked again for a while; [`Fabric::dial`] asks it.
     ///
     /// Errors and cancel safety as for [`Fabric::dial`].
     pub async fn connect(&self, peer: &PeerId) -> Result<Link> {

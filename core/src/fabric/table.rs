@@ -2,21 +2,24 @@
 //! Plain maps behind short locks that are never held across an await. Not here: anything that waits.
 
 use std::collections::{BTreeMap, HashMap};
-use std::hash::Hash;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::time::Duration;
 
 use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, StreamProtocol};
 use tokio::sync::{mpsc, oneshot};
 
 use super::liveness::{Pulse, Stage};
+use super::recent::Recent;
+use super::refusals::Refusals;
 use super::stream::{Slot, Stream};
 use super::{Link, Transport, address, paths};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::ids::PeerId;
 use crate::base::limits;
 use crate::nat::policy::Scope;
+use crate::net::clock::Clock;
 
 /// Asks a connection's handler to open a stream.
 pub struct OpenRequest {
@@ -66,6 +69,8 @@ pub struct Table {
     book: Mutex<Recent<libp2p::PeerId, Vec<Multiaddr>>>,
     banned: Mutex<Recent<libp2p::PeerId, ()>>,
     listening: Mutex<Vec<Multiaddr>>,
+    refusals: Mutex<Refusals>,
+    clock: Clock,
     /// Ends of paths made elsewhere over which a third carries the datagrams.
     relayed: Mutex<Recent<SocketAddr, ()>>,
     streams: Mutex<Streams>,
@@ -125,6 +130,7 @@ impl Table {
         if matches!(remote.iter().last(), Some(libp2p::multiaddr::Protocol::P2p(_))) {
             remote.pop();
         }
+        locked(&self.refusals).heard(peer);
         let mut links = locked(&self.links);
         links.next_id += 1;
         let link = Link {
@@ -150,7 +156,7 @@ impl Table {
     }
 
     fn is_carried(&self, remote: &Multiaddr) -> bool {
-        address::quic_socket(remote).is_some_and(|remote| locked(&self.relayed).items.contains_key(&remote))
+        address::quic_socket(remote).is_some_and(|remote| locked(&self.relayed).get(&remote).is_some())
     }
 
     /// Forgets a connection that ended.
@@ -342,7 +348,28 @@ impl Table {
 
     /// The addresses known of a peer, best first.
     pub fn addresses_of(&self, peer: &libp2p::PeerId) -> Vec<Multiaddr> {
-        locked(&self.book).items.get(peer).map(|(_, addresses)| addresses.clone()).unwrap_or_default()
+        locked(&self.book).get(peer).cloned().unwrap_or_default()
+    }
+
+    /// A relay said that it cannot lead to the peer.
+    pub fn note_refusal(&self, circuit: &Multiaddr, peer: libp2p::PeerId) {
+        if let Some((relay, _)) = address::relay(circuit) {
+            locked(&self.refusals).refused(self.clock.now(), relay, peer);
+        }
+    }
+
+    /// How long the relay of a circuit is not to be asked for the peer.
+    pub fn refusal_pause(&self, circuit: &Multiaddr, peer: &libp2p::PeerId) -> Option<Duration> {
+        let (relay, _) = address::relay(circuit)?;
+        locked(&self.refusals).pause(self.clock.now(), &relay, peer)
+    }
+
+    /// Whether all known addresses of a peer are circuits of relays that lately refused it.
+    pub fn is_refused(&self, peer: &libp2p::PeerId) -> bool {
+        let known = self.addresses_of(peer);
+        let (now, refusals) = (self.clock.now(), locked(&self.refusals));
+        let refused = |(relay, _): (libp2p::PeerId, Multiaddr)| refusals.is_refused(now, &relay, peer);
+        !known.is_empty() && known.iter().all(|address| address::relay(address).is_some_and(refused))
     }
 
     /// Bans a peer.
@@ -352,7 +379,7 @@ impl Table {
 
     /// Whether a peer is banned.
     pub fn is_banned(&self, peer: &libp2p::PeerId) -> bool {
-        locked(&self.banned).items.contains_key(peer)
+        locked(&self.banned).get(peer).is_some()
     }
 
     /// Adds or removes a listening address.
@@ -370,50 +397,9 @@ impl Table {
     }
 }
 
-/// A map that forgets the keys touched longest ago.
-struct Recent<K, V> {
-    clock: u64,
-    items: HashMap<K, (u64, V)>,
-}
-
-impl<K, V> Default for Recent<K, V> {
-    fn default() -> Self {
-        Self { clock: 0, items: HashMap::new() }
-    }
-}
-
-impl<K: Eq + Hash + Copy, V: Default> Recent<K, V> {
-    /// The value of a key, made if missing, now the most recent; beyond `limit` the oldest key goes. The search for
-    /// it walks the map: thousands of entries take microseconds, and only new keys of a full map pay.
-    fn entry(&mut self, key: K, limit: usize) -> &mut V {
-        self.clock += 1;
-        if self.items.len() >= limit && !self.items.contains_key(&key) {
-            let oldest = self.items.iter().min_by_key(|(_, (touched, _))| *touched).map(|(key, _)| *key);
-            oldest.map(|key| self.items.remove(&key));
-        }
-        let item = self.items.entry(key).or_default();
-        item.0 = self.clock;
-        &mut item.1
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_longest_untouched_key_is_forgotten() {
-        let mut recent: Recent<u32, u32> = Recent::default();
-        for key in 0..3 {
-            *recent.entry(key, 3) = key;
-        }
-        recent.entry(0, 3);
-        recent.entry(3, 3);
-        assert!(recent.items.contains_key(&0) && !recent.items.contains_key(&1));
-        recent.entry(4, 3);
-        assert!(!recent.items.contains_key(&2), "2 was the longest untouched");
-        assert_eq!(recent.items.len(), 3);
-    }
 
     #[test]
     fn the_best_link_is_direct_then_tcp_when_near_then_the_oldest() {

@@ -9,6 +9,12 @@ use crate::base::time::Time;
 #[derive(Clone, Copy, Debug)]
 pub struct Clock(Instant);
 
+impl Default for Clock {
+    fn default() -> Self {
+        Self::start()
+    }
+}
+
 impl Clock {
     /// A clock that starts now.
     pub fn start() -> Self {

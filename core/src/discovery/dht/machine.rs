@@ -289,6 +289,14 @@ impl Machine {
         self.pump(now);
     }
 
+    /// A node is not where it was said to be, by those who would know.
+    pub fn gone(&mut self, now: Time, request: u64) {
+        if let Some(request) = self.requests.get(&request) {
+            self.routing.gone(&request.to.node);
+        }
+        self.failed(now, request);
+    }
+
     fn drop_request(&mut self, request: &Request) {
         self.routing.failed(&request.to.node);
         self.hosts.failed(&request.to.node);

@@ -118,10 +118,22 @@ impl Routing {
         bucket.waiting.retain(|waiting| waiting.contact.node != *node);
         let Some(position) = bucket.entries.iter().position(|known| known.contact.node == *node) else { return };
         bucket.entries[position].failures += 1;
-        if bucket.entries[position].failures < limits::DHT_FAILURES {
-            return;
+        if bucket.entries[position].failures >= limits::DHT_FAILURES {
+            self.remove(index, position);
         }
-        let gone = bucket.entries.remove(position);
+    }
+
+    /// A node is known not to be where it was: another one takes its place at once.
+    pub fn gone(&mut self, node: &Node) {
+        self.failed(node);
+        let Some(index) = self.index(node.key()) else { return };
+        if let Some(position) = self.buckets[index].entries.iter().position(|known| known.contact.node == *node) {
+            self.remove(index, position);
+        }
+    }
+
+    fn remove(&mut self, index: usize, position: usize) {
+        let gone = self.buckets[index].entries.remove(position);
         self.count -= 1;
         self.count_groups(&gone.contact, false);
         while let Some(next) = self.buckets[index].waiting.pop_back() {
@@ -297,6 +309,9 @@ mod tests {
         assert!(table.get(&node(members[1])).is_some(), "once is no proof");
         table.failed(&node(members[1]));
         assert!(table.get(&node(members[1])).is_none() && table.get(&node(late[1])).is_some());
+        assert_eq!(table.len(), limits::DHT_K);
+        table.gone(&node(members[2]));
+        assert!(table.get(&node(members[2])).is_none() && table.get(&node(late[0])).is_some(), "this is one");
         assert_eq!(table.len(), limits::DHT_K);
     }
 

@@ -64,7 +64,11 @@ pub async fn ask(shared: &Shared, request: u64, to: &Contact, message: &Message)
             if let Ok(Err(error)) = other {
                 tracing::debug!(peer = %to.node.peer(), error = %error.full_message(), "no answer");
             }
-            shared.change(|state, now| state.machine.failed(now, request));
+            let is_gone = shared.fabric.is_refused(&to.node.peer());
+            shared.change(|state, now| match is_gone {
+                true => state.machine.gone(now, request),
+                false => state.machine.failed(now, request),
+            });
         }
     }
 }
