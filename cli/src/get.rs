@@ -33,12 +33,13 @@ pub async fn run(arguments: GetArguments, mut interrupt: Interrupt) -> anyhow::R
     let task = client.download(arguments.key, options, Some(on_progress));
     let result = follow(task, &mut view, &mut events, &mut states, &mut interrupt).await;
     let last = states.borrow().clone();
+    // The file is there: whoever waits for it need not wait for goodbyes.
+    let shown = result.as_ref().map_or(Ok(()), |result| view.finish(result));
     let stopped = client.stop().await;
     match result {
-        Ok(result) => {
-            view.finish(&result)?;
-            stopped?;
-            Ok(())
+        Ok(_) => {
+            shown?;
+            Ok(stopped?)
         }
         Err(error) if error.downcast_ref::<Error>().is_some_and(|error| error.kind() == ErrorKind::Cancelled) => {
             view.abandon();

@@ -255,6 +255,9 @@ pub const DCUTR_CANDIDATES: usize = 16;
 pub const STREAMS_PER_CONNECTION: usize = 2 * MAX_SESSIONS_PER_PEER;
 /// Wait for the transports to report the addresses they listen on.
 pub const LISTEN_REPORT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a stopping node lets QUIC wait after it has told everybody that it closes. Its own patience, three times the
+/// longest round trip that it reckons with, is three seconds for somebody who never answered.
+pub const QUIC_GOODBYE: Duration = Duration::from_millis(100);
 /// How often a stopping fabric looks whether the system has closed its port.
 pub const PORT_POLL_INTERVAL: Duration = Duration::from_millis(2);
 /// Largest yamux frame we send: one block of file data, so that a block costs one frame.

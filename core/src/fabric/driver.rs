@@ -3,35 +3,26 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use futures::StreamExt;
 use libp2p::core::ConnectedPoint;
-use libp2p::core::muxing::StreamMuxerBox;
-use libp2p::core::transport::{ListenerId, OptionalTransport, Transport as _, TransportError};
-use libp2p::core::upgrade::Version;
+use libp2p::core::transport::{ListenerId, TransportError};
 use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
-use libp2p::swarm::behaviour::toggle::Toggle;
-use libp2p::swarm::derive_prelude::Either;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
-use libp2p::swarm::{ConnectionId, NetworkBehaviour, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, Swarm, connection_limits, dcutr, identify};
+use libp2p::swarm::{ConnectionId, SwarmEvent};
+use libp2p::{Multiaddr, PeerId, Swarm, identify};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::failure::{Failure, failure, is_io};
-use super::guard::Guard;
 use super::liveness::{self, Stage};
-use super::optimistic::Habits;
 use super::paths::Paths;
-use super::quic::Quic;
+use super::swarm::{Behaviour, BehaviourEvent, Tasks, build};
 use super::table::Table;
-use super::tls::Tls;
-use super::{FabricConfig, FabricEvent, Link, Transport, address, carrier, listen, relay, streams, tcp};
+use super::{FabricConfig, FabricEvent, Link, Transport, address, listen};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::limits;
 
@@ -85,21 +76,6 @@ pub enum DialKind {
     },
 }
 
-#[derive(NetworkBehaviour)]
-struct Behaviour {
-    guard: Guard,
-    limits: connection_limits::Behaviour,
-    identify: identify::Behaviour,
-    relay_client: libp2p::relay::client::Behaviour,
-    relay_server: Toggle<libp2p::relay::Behaviour>,
-    dcutr: dcutr::Behaviour,
-    candidates: relay::Candidates,
-    // After these: it enters the connections that all others have accepted.
-    streams: streams::Behaviour,
-    // Last: it watches what was entered.
-    liveness: liveness::Behaviour,
-}
-
 /// One connection attempt and everyone who waits for it. Several downloads that dial one address at once share it:
 /// the peer would refuse the surplus connections, and which ones is not ours to know.
 struct PendingDial {
@@ -133,9 +109,8 @@ pub struct Driver {
     table: Arc<Table>,
     paths: Arc<Paths>,
     events: broadcast::Sender<FabricEvent>,
-    /// The connections' tasks, so that none outlives this one.
-    tasks: TaskTracker,
-    kill: CancellationToken,
+    /// So that none of the swarm's outlives this one.
+    tasks: Tasks,
     dials: HashMap<ConnectionId, PendingDial>,
     closing: Vec<(PeerId, oneshot::Sender<()>)>,
     listeners: HashMap<ListenerId, bool>,
@@ -153,76 +128,8 @@ impl Driver {
         paths: Arc<Paths>,
         events: broadcast::Sender<FabricEvent>,
     ) -> Result<Self> {
-        let tls = Tls::new(key)?;
-        let habits = Arc::new(Habits::default());
-        let quic = if config.quic {
-            let quic = Quic::new(key, &tls, Arc::clone(&paths))?;
-            OptionalTransport::some(quic.map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer))).boxed())
-        } else {
-            OptionalTransport::none()
-        };
-        let tcp = if config.tcp {
-            OptionalTransport::some(tcp::transport(key, tls.clone(), Arc::clone(&paths), Arc::clone(&habits))?)
-        } else {
-            OptionalTransport::none()
-        };
-        let local = key.public().to_peer_id();
-        let (circuits, relay_client) = libp2p::relay::client::new(local);
-        // Both have the same types; taken out of `Either`, whose `source` would hide the cause.
-        let direct = tcp
-            .or_transport(quic)
-            .map(|either, _| either.into_inner())
-            .map_err(|either| match either {
-                Either::Left(error) | Either::Right(error) => error,
-            })
-            .boxed();
-        let passages = tcp::connected(carrier::passages(Arc::clone(&paths)), key, tls.clone(), Arc::clone(&habits))?;
-        // Circuits first: the others would take the relay's address for the peer's.
-        let transport = tcp::circuits(circuits, key, tls, habits)?
-            .or_transport(passages)
-            .map(|either, _| either.into_inner())
-            .map_err(|either| match either {
-                Either::Left(error) | Either::Right(error) => error,
-            })
-            .boxed()
-            .or_transport(direct)
-            .map(|either, _| either.into_inner())
-            .map_err(|either| match either {
-                Either::Left(error) | Either::Right(error) => error,
-            })
-            .boxed();
-
-        let allowed = connection_limits::ConnectionLimits::default()
-            .with_max_pending_incoming(Some(limits::MAX_PENDING_CONNECTIONS))
-            .with_max_pending_outgoing(Some(limits::MAX_PENDING_CONNECTIONS))
-            .with_max_established(Some(config.max_connections))
-            .with_max_established_per_peer(Some(limits::MAX_CONNECTIONS_PER_PEER));
-        let about = identify::Config::new(PROTOCOL_VERSION.to_owned(), key.public())
-            .with_agent_version(format!("dig-nat-tools/{}", env!("CARGO_PKG_VERSION")))
-            .with_cache_size(0);
-        let behaviour = Behaviour {
-            guard: Guard::new(Arc::clone(&table)),
-            limits: connection_limits::Behaviour::new(allowed),
-            identify: identify::Behaviour::new(about),
-            relay_client,
-            relay_server: config.relay_server.then(|| libp2p::relay::Behaviour::new(local, relay::grants())).into(),
-            dcutr: dcutr::Behaviour::new(local),
-            candidates: relay::Candidates::default(),
-            streams: streams::Behaviour::new(Arc::clone(&table)),
-            liveness: liveness::Behaviour::new(Arc::clone(&table)),
-        };
-
-        let (tasks, kill) = (TaskTracker::new(), CancellationToken::new());
-        let (spawner, killer) = (tasks.clone(), kill.clone());
-        let swarm_config = libp2p::swarm::Config::with_executor(move |task| {
-            spawner.spawn(killer.clone().run_until_cancelled_owned(task));
-        })
-        .with_idle_connection_timeout(limits::IDLE_CONNECTION_TIMEOUT)
-        .with_max_negotiating_inbound_streams(limits::NEGOTIATING_STREAMS_PER_CONNECTION)
-        .with_notify_handler_buffer_size(NonZeroUsize::new(32).expect("not zero"))
-        // Same bytes on the wire, but the proposal travels with the first data instead of waiting for the answer.
-        .with_substream_upgrade_protocol_override(Version::V1Lazy);
-        let swarm = Swarm::new(transport, behaviour, local, swarm_config);
+        let tasks = Tasks::default();
+        let swarm = build(&config, key, &table, &paths, &tasks)?;
         Ok(Self {
             swarm,
             config,
@@ -230,7 +137,6 @@ impl Driver {
             paths,
             events,
             tasks,
-            kill,
             dials: HashMap::new(),
             closing: Vec::new(),
             listeners: HashMap::new(),
@@ -579,20 +485,14 @@ impl Driver {
                 Err(_) => break,
             }
         }
-        let Self { swarm, config, table, paths, tasks, kill, bound, port, .. } = self;
+        let Self { swarm, config, table, paths, tasks, bound, port, .. } = self;
         drop(swarm);
         paths.clear();
-        kill.cancel();
-        tasks.close();
-        let _ = timeout_at(deadline, tasks.wait()).await;
+        let _ = timeout_at(deadline, tasks.end()).await;
         table.end();
-        // quinn closes its socket in a task of its own, after telling the peers; there is nothing to wait on but
-        // the port itself.
+        // The system may still need a moment for the sockets of TCP.
         while !listen::is_free(&config, &bound, port) && Instant::now() < deadline {
             tokio::time::sleep(limits::PORT_POLL_INTERVAL).await;
         }
     }
 }
-
-/// Tells peers through identify which family of protocols we speak.
-const PROTOCOL_VERSION: &str = "/dig/1";

@@ -1,7 +1,8 @@
 //! Authenticated, encrypted, multiplexed links between peers, and the streams on them. The only place that names
 //! libp2p. Not here: what is said on a stream (`transfer`), and how peers are found (`discovery`).
 //!
-//! [`Fabric`] is a handle to one swarm task ((`driver`)) behind a bounded command channel. The parts:
+//! [`Fabric`] is a handle to one swarm task (`driver`; `swarm` says what it is made of) behind a bounded command channel.
+//! The parts:
 //! `listen` chooses one port number for TCP and QUIC, `dial` races the addresses of a target, `streams` is the
 //! behaviour that opens streams on a *chosen* connection and queues inbound ones, `table` is what the handle and
 //! the task share, `ladder` reaches peers in every way there is, `tcp` and `quic` are the transports, `paths` what they share with the NAT engine below.
@@ -29,6 +30,7 @@ mod relay;
 mod signal;
 mod stream;
 mod streams;
+mod swarm;
 mod table;
 mod tcp;
 mod tls;

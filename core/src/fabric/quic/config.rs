@@ -12,6 +12,7 @@ use quinn_proto::HashedConnectionIdGenerator;
 use sha2::Sha256;
 
 use super::super::tls::Tls;
+use super::tasks::Tasks;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::limits;
 
@@ -19,6 +20,8 @@ use crate::base::limits;
 #[derive(Clone)]
 pub struct Config {
     pub endpoint: EndpointConfig,
+    /// Where its tasks run.
+    pub runtime: Arc<Tasks>,
     /// For paths inside a site and on the loopback interface: nothing is lost there, and BBR's pacing only costs.
     pub near: Sides,
     /// For paths through the internet: every loss-based controller collapses at 0.5 % loss, BBR does not.
@@ -34,7 +37,7 @@ pub struct Sides {
 
 impl Config {
     /// Prepares both sides from the node's key.
-    pub fn new(key: &Keypair, tls: &Tls) -> Result<Self> {
+    pub fn new(key: &Keypair, tls: &Tls, tasks: Tasks) -> Result<Self> {
         let failed =
             |cause| Error::with_source(ErrorKind::Internal, "prepare QUIC: no cipher for its first packets", cause);
         let client = Arc::new(QuicClientConfig::try_from(Arc::clone(&tls.client)).map_err(failed)?);
@@ -60,7 +63,7 @@ impl Config {
         endpoint.supported_versions(vec![1]);
         // The port is shared with STUN, which is told apart by the bit that greasing would clear (RFC 9443).
         endpoint.grease_quic_bit(false);
-        Ok(Self { endpoint, near: sides(false), far: sides(true) })
+        Ok(Self { endpoint, runtime: Arc::new(tasks), near: sides(false), far: sides(true) })
     }
 
     /// The configuration for a path.

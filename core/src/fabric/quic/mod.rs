@@ -4,6 +4,7 @@
 mod config;
 mod connection;
 mod socket;
+mod tasks;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -33,6 +34,8 @@ use crate::net::udp::UdpPort;
 use config::Config;
 use connection::Connection;
 use socket::PortSocket;
+
+pub use tasks::Tasks;
 
 type Secured = io::Result<(PeerId, Connection)>;
 type Upgrade = BoxFuture<'static, Secured>;
@@ -64,10 +67,10 @@ struct Listener {
 }
 
 impl Quic {
-    /// QUIC with libp2p's TLS profile; listening ports appear in `paths`.
-    pub fn new(key: &Keypair, tls: &Tls, paths: Arc<Paths>) -> EngineResult<Self> {
+    /// QUIC with libp2p's TLS profile; listening ports appear in `paths`, and what quinn starts among `tasks`.
+    pub fn new(key: &Keypair, tls: &Tls, paths: Arc<Paths>, tasks: Tasks) -> EngineResult<Self> {
         Ok(Self {
-            config: Arc::new(Config::new(key, tls)?),
+            config: Arc::new(Config::new(key, tls, tasks)?),
             paths,
             listeners: Vec::new(),
             dialers: HashMap::new(),
@@ -287,7 +290,8 @@ impl Listener {
 fn endpoint(config: &Config, port: Arc<UdpPort>, accepts: bool) -> io::Result<quinn::Endpoint> {
     let server = accepts.then(|| (*config.far.server).clone());
     let socket = Arc::new(PortSocket(port));
-    quinn::Endpoint::new_with_abstract_socket(config.endpoint.clone(), server, socket, Arc::new(quinn::TokioRuntime))
+    let runtime = Arc::clone(&config.runtime);
+    quinn::Endpoint::new_with_abstract_socket(config.endpoint.clone(), server, socket, runtime)
 }
 
 fn accept(endpoint: &quinn::Endpoint) -> BoxFuture<'static, Option<quinn::Incoming>> {
