@@ -162,7 +162,7 @@ fn memory_of_ten_thousand_peers_and_files() {
     let mut text = String::from(
         "# What a node's memory of others costs\n\n\
          Counted by the allocator, written by `DIG_NAT_UPDATE=1 cargo test -p dig-nat-core --test memory`, which runs with\n\
-         all other tests and bounds these figures.\n\n\
+         all other tests and bounds these figures; the full table of a super node is filled for this page only.\n\n\
          A node of each type hears of 10 000 peers with two addresses each, for 2000 contents; is told of 10 000 files by\n\
          as many signed records of the hash table; and announces 10 000 files itself. What a type has no room for is\n\
          forgotten.\n\n\
@@ -171,8 +171,7 @@ fn memory_of_ten_thousand_peers_and_files() {
     );
     for row in &rows {
         let (name, most) = (row.kind.name(), capacity(row.kind));
-        let full =
-            row.full_bytes.map_or_else(|| "only measured for the page".to_owned(), |bytes| (bytes / 1000).to_string());
+        let full = row.full_bytes.map_or_else(|| "not measured".to_owned(), |bytes| (bytes / 1000).to_string());
         let (peers, records) = (row.peers, row.records);
         let [a, b, c] = [row.peers_bytes, row.records_bytes, row.own_bytes].map(|bytes| bytes / 1000);
         writeln!(text, "| {name} | {peers} | {a} | {records} | {b} | {most} | {full} | {MANY} | {c} |").expect("text");
