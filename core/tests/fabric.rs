@@ -246,6 +246,11 @@ async fn an_unknown_host_is_unreachable_and_the_error_says_why() {
     assert_eq!(error.kind(), ErrorKind::PeerUnreachable);
     assert!(error.context().contains("/dns/nobody.invalid/tcp/4001: "), "{error}");
     assert!(error.context().contains("/dns/nobody.invalid/udp/4001/quic-v1: "), "{error}");
+    // How lists of entry nodes are often written; nothing is asked for it.
+    let list = format!("/dnsaddr/nobody.invalid/p2p/{}", libp2p::PeerId::random());
+    let error = client.dial(&list, WAIT).await.expect_err("a list");
+    assert_eq!(error.kind(), ErrorKind::PeerUnreachable);
+    assert!(error.context().contains("name one of those it stands for"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

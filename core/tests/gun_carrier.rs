@@ -31,12 +31,6 @@ async fn within<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, what).await.expect("within the deadline")
 }
 
-async fn relay() -> (Arc<GunRelay>, String) {
-    let relay = GunRelay::start(GunRelayConfig::default()).await.expect("started");
-    let url = format!("ws://{}/gun", relay.address());
-    (relay, url)
-}
-
 /// A node on loopback that knows nothing but a Gun relay.
 fn options(url: &str) -> NodeOptions {
     NodeOptions {
@@ -59,7 +53,8 @@ async fn node(url: &str) -> NetworkManager {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_that_share_only_a_gun_relay_reach_each_other() {
-    let (relay, url) = relay().await;
+    let relay = GunRelay::start(GunRelayConfig::default()).await.expect("started");
+    let url = relay.url();
     // Somebody tells them the endpoints of their ports; it knows neither of their names.
     let stun = node(&url).await;
     let with_stun = || async {
@@ -91,7 +86,8 @@ async fn nodes_that_share_only_a_gun_relay_reach_each_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_that_reads_no_letters_is_given_up() {
-    let (relay, url) = relay().await;
+    let relay = GunRelay::start(GunRelayConfig::default()).await.expect("started");
+    let url = relay.url();
     let one = node(&url).await;
     let absent = Signer::load(&Identity::Generated).expect("a key").peer();
     let timeout = ConnectOptions { timeout_ms: 60_000, ..ConnectOptions::default() };
@@ -166,7 +162,8 @@ async fn hears(signal: &mut LetterSignal) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn many_messages_pass_in_order_through_few_slots() {
     const MESSAGES: usize = 100;
-    let (relay, url) = relay().await;
+    let relay = GunRelay::start(GunRelayConfig::default()).await.expect("started");
+    let url = relay.url();
     let (one, mut other) = (Writer::start(&url), Writer::start(&url));
     let mut here = one.post.open(&other.peer).expect("room");
     say(&mut here, "0").await;
@@ -197,7 +194,8 @@ async fn many_messages_pass_in_order_through_few_slots() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn letters_that_are_forged_shown_again_or_for_others_are_refused() {
-    let (relay, url) = relay().await;
+    let relay = GunRelay::start(GunRelayConfig::default()).await.expect("started");
+    let url = relay.url();
     let (one, mut other, mut third) = (Writer::start(&url), Writer::start(&url), Writer::start(&url));
     let mut here = one.post.open(&other.peer).expect("room");
     say(&mut here, "first").await;
@@ -238,7 +236,8 @@ async fn letters_that_are_forged_shown_again_or_for_others_are_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_inbox_still_brings_letters() {
-    let (relay, url) = relay().await;
+    let relay = GunRelay::start(GunRelayConfig::default()).await.expect("started");
+    let url = relay.url();
     let (one, mut other, flooder) = (Writer::start(&url), Writer::start(&url), Writer::start(&url));
     // More than a client remembers of one node.
     let fields = 2 * limits::MAX_GUN_NODE_FIELDS;
@@ -276,7 +275,8 @@ fn apart(url: &str, tcp: bool) -> NodeOptions {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_comes_through_the_relay_where_nothing_else_works() {
     const BYTES: u32 = 3_000_000;
-    let (relay, url) = relay().await;
+    let relay = GunRelay::start(GunRelayConfig::default()).await.expect("started");
+    let url = relay.url();
     let folder = tempfile::tempdir().expect("a folder");
     let content: Vec<u8> = (0..BYTES).map(|number| (number.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     let path = folder.path().join("shared.bin");
@@ -311,7 +311,8 @@ async fn a_file_comes_through_the_relay_where_nothing_else_works() {
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_cannot_break_a_passage() {
     const BYTES: usize = 200_000;
-    let (relay, url) = relay().await;
+    let relay = GunRelay::start(GunRelayConfig::default()).await.expect("started");
+    let url = relay.url();
     let stranger = Writer::start(&url);
     let (one, other) = (Writer::start(&url), Writer::start(&url));
     let key = PassageKey::random();

@@ -18,7 +18,7 @@ async fn within<T>(what: impl Future<Output = T>) -> T {
 async fn a_late_reader_learns_of_all_children_and_ends_with_the_client() {
     let relay = GunRelay::start(GunRelayConfig::default()).await.expect("started");
     let client = || {
-        let peers = vec![format!("ws://{}/gun", relay.address())];
+        let peers = vec![relay.url()];
         GunClient::start(GunClientConfig { peers, ..GunClientConfig::default() }).expect("valid")
     };
     let (writer, reader) = (client(), client());

@@ -43,7 +43,7 @@ struct Node {
 impl Node {
     /// The offset is what it knows of its clock.
     fn start(relay: &GunRelay, signer: &Signer, clock_offset_ms: i64, kept: Option<&Path>) -> Self {
-        let peers = vec![format!("ws://{}/gun", relay.address())];
+        let peers = vec![relay.url()];
         let backend = GunClient::start(GunClientConfig { peers, clock_offset_ms, ..GunClientConfig::default() });
         let backend = backend.expect("a valid URL");
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());

@@ -20,12 +20,6 @@ async fn within<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, what).await.expect("within the deadline")
 }
 
-async fn relay() -> (Arc<GunRelay>, String) {
-    let relay = GunRelay::start(GunRelayConfig::default()).await.expect("started");
-    let url = format!("ws://{}/gun", relay.address());
-    (relay, url)
-}
-
 fn of(us: &str, peer: &str, url: &str) -> PunchOptions {
     PunchOptions {
         local_id: Some(us.into()),
@@ -51,7 +45,8 @@ async fn exchange(one: &PunchedSocket, two: &PunchedSocket) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_names_and_a_gun_relay_are_enough_for_a_hole() {
-    let (relay, url) = relay().await;
+    let relay = GunRelay::start(GunRelayConfig::default()).await.expect("started");
+    let url = relay.url();
     type Punch = fn(PunchOptions) -> Task<PunchedSocket>;
     let all: [(Punch, &str); 3] = [
         (punch_udp, "UDP_HOLE_PUNCH"),
@@ -71,7 +66,8 @@ async fn two_names_and_a_gun_relay_are_enough_for_a_hole() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ice_runs_over_a_gun_relay() {
-    let (relay, url) = relay().await;
+    let relay = GunRelay::start(GunRelayConfig::default()).await.expect("started");
+    let url = relay.url();
     let side = |us: &str, peer: &str| IceOptions {
         local_id: Some(us.into()),
         remote_id: Some(peer.into()),
@@ -95,7 +91,8 @@ async fn ice_runs_over_a_gun_relay() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_graph_of_the_program_is_used_and_left_running() {
-    let (relay, url) = relay().await;
+    let relay = GunRelay::start(GunRelayConfig::default()).await.expect("started");
+    let url = relay.url();
     let client = || GunClient::start(GunClientConfig { peers: vec![url.clone()], ..GunClientConfig::default() });
     let graphs = [client().expect("a URL"), client().expect("a URL")];
     let over = |index: usize| SignalledBy::Gun(graphs[index].clone() as Arc<dyn GunBackend>);
@@ -115,7 +112,8 @@ async fn a_graph_of_the_program_is_used_and_left_running() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn letters_of_earlier_attempts_lead_nobody_astray() {
-    let (relay, url) = relay().await;
+    let relay = GunRelay::start(GunRelayConfig::default()).await.expect("started");
+    let url = relay.url();
     // The side that leads was there before, alone, and its greetings may lie in the graph.
     for _ in 0..3 {
         let alone = punch_udp(PunchOptions { timeout_ms: 300, ..of("a", "b", &url) });
@@ -133,7 +131,8 @@ async fn letters_of_earlier_attempts_lead_nobody_astray() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_does_not_know_the_key_meets_nobody() {
-    let (relay, url) = relay().await;
+    let relay = GunRelay::start(GunRelayConfig::default()).await.expect("started");
+    let url = relay.url();
     let with =
         |us, peer, key: &str, timeout_ms| PunchOptions { key: Some(key.into()), timeout_ms, ..of(us, peer, &url) };
     let stranger = punch_udp(with("b", "a", "guessed", 2000));

@@ -105,7 +105,7 @@ async fn by_a_gun_relay_alone() {
     let folder = tempfile::tempdir().expect("a folder");
     let content = data(300_000, 2);
     let relay = GunRelay::start(GunRelayConfig::default()).await.expect("started");
-    let url = format!("ws://{}/gun", relay.address());
+    let url = relay.url();
     let gun = || NodeOptions { gun_enabled: true, gun_peers: vec![url.clone()], ..alone() };
     let (host, key) = host(gun(), folder.path(), "on-gun", &content).await;
     for (number, key) in [key.clone(), "on-gun".parse().expect("a key")].into_iter().enumerate() {
@@ -125,7 +125,7 @@ async fn by_a_gun_relay_alone() {
 async fn by_a_graph_that_the_program_hands_over() {
     let folder = tempfile::tempdir().expect("a folder");
     let relay = GunRelay::start(GunRelayConfig::default()).await.expect("started");
-    let peers = vec![format!("ws://{}/gun", relay.address())];
+    let peers = vec![relay.url()];
     let graph = || GunClient::start(GunClientConfig { peers: peers.clone(), ..GunClientConfig::default() });
     let (own, others) = (graph().expect("valid"), graph().expect("valid"));
     let options = || NodeOptions {
@@ -168,7 +168,7 @@ async fn by_a_graph_that_the_program_hands_over() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mapping_is_taken_back_and_one_made_early_is_told_at_the_start() {
     let relay = GunRelay::start(GunRelayConfig::default()).await.expect("started");
-    let gun = || NodeOptions { gun_enabled: true, gun_peers: vec![format!("ws://{}/gun", relay.address())], ..alone() };
+    let gun = || NodeOptions { gun_enabled: true, gun_peers: vec![relay.url()], ..alone() };
     let (one, other) =
         (PeerDiscoveryManager::new(gun()).expect("valid"), PeerDiscoveryManager::new(gun()).expect("valid"));
     let hash = FileHash::of(b"mapped");
@@ -201,7 +201,7 @@ async fn by_all_ways_at_once() {
     let folder = tempfile::tempdir().expect("a folder");
     let content = data(300_000, 3);
     let relay = GunRelay::start(GunRelayConfig::default()).await.expect("started");
-    let url = format!("ws://{}/gun", relay.address());
+    let url = relay.url();
     let all = |entry: Vec<String>| NodeOptions {
         local_enabled: true,
         dht_enabled: true,
@@ -242,7 +242,7 @@ async fn joined_by_another(continuous: bool) -> u64 {
     let folder = tempfile::tempdir().expect("a folder");
     let content = data(6_000_000, 4);
     let relay = GunRelay::start(GunRelayConfig::default()).await.expect("started");
-    let url = format!("ws://{}/gun", relay.address());
+    let url = relay.url();
     let gun = || NodeOptions { gun_enabled: true, gun_peers: vec![url.clone()], ..alone() };
     let slow = NodeOptions { upload_limit: 700_000, ..gun() };
     let (first, key) = host(slow, folder.path(), "slow", &content).await;

@@ -35,7 +35,7 @@ fn a_program_goes_through_every_single_way() {
     // The relay works while the program runs.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let relay = runtime.block_on(GunRelay::start(GunRelayConfig::default())).expect("a relay");
-    traversal.arg(format!("ws://{}/gun", relay.address()));
+    traversal.arg(relay.url());
     let server = runtime.block_on(Turnserver::start(&["--no-tls"]));
     if let Some(server) = &server {
         traversal.args([&format!("turn:127.0.0.1:{}", server.port), USER, PASSWORD]);

@@ -1,4 +1,4 @@
-//! Messages of the DHT, shards and saved nodes: whatever is accepted respects the limits and is written back as the same.
+//! Messages of the DHT, shards, saved nodes and announcements: whatever is accepted respects the limits and is written back as the same.
 #![no_main]
 
 use dig_nat_core::base::limits;
@@ -6,6 +6,7 @@ use dig_nat_core::discovery::dht::contact;
 use dig_nat_core::discovery::dht::message::{Message, frame_length};
 use dig_nat_core::discovery::dht::shard::Shards;
 use dig_nat_core::discovery::dht::snapshot;
+use dig_nat_core::wire::announcement::Announcement;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -18,6 +19,16 @@ fuzz_target!(|data: &[u8]| {
     }
     let _ = contact::socket(data);
     let _ = snapshot::read(data, 1_800_000_000_000);
+    if let Ok(read) = Announcement::decode(data) {
+        assert!(read.announcement.addresses.len() <= limits::MAX_ADDRESSES_PER_PEER);
+        assert_eq!(read.body.len() + read.signature.len(), data.len());
+        let body = read.announcement.body();
+        // Later versions may say more after what is read here.
+        assert!(read.body.starts_with(&body));
+        let again = [&body[..], read.signature].concat();
+        assert_eq!(Announcement::decode(&again).expect("our own").announcement, read.announcement);
+        let _ = read.announcement.holds_at(1_800_000_000_000);
+    }
     let Ok(message) = Message::decode(data) else { return };
     assert!(message.key.len() <= limits::DHT_KEY_BYTES);
     for peers in [&message.closer, &message.providers] {

@@ -39,9 +39,9 @@ const measure = (chunks, wanted) => ({
  * `content` says how it uses its DHT, if it has one: `provide` and `find`, by the bytes of a multihash.
  */
 export async function run ({ createLibp2p, multiaddr, streams, content, options }) {
-  // Told by the test: what to listen on, whether to serve as a relay, the protocol of a DHT.
+  // Told by the test: what to listen on, whether to serve as a relay, the protocol of a DHT, the kind of identity.
   const wanted = JSON.parse(process.argv[2])
-  const node = await createLibp2p({ addresses: { listen: wanted.listen }, connectionManager, ...options(wanted) })
+  const node = await createLibp2p({ addresses: { listen: wanted.listen }, connectionManager, ...await options(wanted) })
   await node.handle(ECHO, streams.handler, anywhere)
   const addresses = () => node.getMultiaddrs().map(address => address.toString())
   node.addEventListener('self:peer:update', () => say({ type: 'addresses', addresses: addresses() }))
@@ -73,6 +73,10 @@ export async function run ({ createLibp2p, multiaddr, streams, content, options 
     },
     async provide ({ multihash }) {
       return { sent: await content.provide(node, Buffer.from(multihash, 'hex')) }
+    },
+    /** How many nodes of its DHT it knows. */
+    async known () {
+      return { nodes: node.services.dht.routingTable.size }
     },
     async find ({ multihash }) {
       return { providers: await content.find(node, Buffer.from(multihash, 'hex')) }

@@ -277,9 +277,14 @@ struct DhtNode {
 
 impl DhtNode {
     async fn start(bootstrap: Vec<String>) -> Self {
+        Self::start_as(true, bootstrap).await
+    }
+
+    /// Others can reach it, and ask it, or not.
+    async fn start_as(serves: bool, bootstrap: Vec<String>) -> Self {
         let (fabric, _) = node(false).await;
         let (addresses, own) = watch::channel(vec![our_tcp(&fabric)]);
-        let (server, reachable) = watch::channel(true);
+        let (server, reachable) = watch::channel(serves);
         let config = DhtConfig { bootstrap, ..DhtConfig::default() };
         let own = Own::new(fabric.signer(), own);
         let dht = Dht::start(fabric.clone(), own, reachable, config).await.expect("started");
@@ -373,6 +378,70 @@ async fn through_js() {
     js.end().await;
 }
 
+/// As the public network is met at home: its nodes are not ours and have RSA keys, its entries are names, and nobody can
+/// reach either of us, so that we only ask.
+async fn by_public_nodes() {
+    let protocol = Network::Public.protocol();
+    assert_eq!(protocol, "/ipfs/kad/1.0.0");
+    let mut nodes = Vec::new();
+    for _ in 0..3 {
+        let wanted = json!({ "listen": [TCP], "security": "both", "dht": protocol, "identity": "RSA" });
+        nodes.push(Js::start("current", wanted).await);
+    }
+    let [entry, others @ ..] = &mut nodes[..] else { unreachable!("three were started") };
+    for other in others.iter_mut() {
+        assert!(other.peer.starts_with("Qm"), "{} is no hash of a key", other.peer);
+        other.dial(&entry.addresses[0]).await;
+    }
+    let known = async { while entry.tell(json!({ "do": "known" })).await["nodes"] != others.len() {} };
+    tokio::time::timeout(WAIT, known).await.expect("they know each other");
+
+    // In the form of the well-known entries, and one that is gone.
+    let named = entry.addresses[0].replace("/ip4/127.0.0.1/", "/dns4/localhost/");
+    let gone = format!("/dns4/localhost/tcp/1/p2p/{}", others[0].peer);
+    let bootstrap = vec![gone.clone(), named];
+    let (one, two) = (DhtNode::start_as(false, bootstrap.clone()).await, DhtNode::start_as(false, bootstrap).await);
+    for ours in [&one, &two] {
+        ours.until_it_knows(3).await;
+        let mut status = ours.dht.status();
+        let told = status.wait_for(|status| !status.unreachable.is_empty());
+        let status = tokio::time::timeout(WAIT, told).await.expect("in time").expect("running").clone();
+        assert_eq!((status.server, &status.unreachable[0].0), (false, &gone));
+    }
+
+    let (key, multihash) = content("found by public nodes");
+    one.dht.announce(key.clone()).await.expect("room");
+    let peer = one.fabric.local_peer();
+    let candidate = two.find(&key, peer.as_str()).await;
+    assert!(candidate.addresses.contains(&our_tcp(&one.fabric)), "{candidate:?}");
+    two.fabric.add_addresses(&peer, &candidate.addresses);
+    assert_eq!(two.fabric.connect(&peer).await.expect("reached").peer, peer);
+
+    // It lies under a hash of our own: whoever looks for the bare hash of the file, as IPFS does, does not meet us.
+    let providers = |found: Value| found["providers"].as_array().expect("a list").len();
+    assert_ne!(providers(entry.tell(json!({ "do": "find", "multihash": multihash })).await), 0);
+    let bare = format!("1220{}", key.lookup_key());
+    assert_eq!(providers(entry.tell(json!({ "do": "find", "multihash": bare })).await), 0);
+
+    // Nobody is told that we answer, and we do not.
+    let connection = entry.dial(&address(&one.fabric)).await;
+    let told = entry.tell(json!({ "do": "identify", "id": connection["id"] })).await;
+    let speaks = texts(&told["protocols"]);
+    assert!(speaks.iter().any(|name| name == ECHO) && !speaks.iter().any(|name| name == protocol), "{speaks:?}");
+    let target = ContentKey::Id(peer.as_str().into());
+    let around = two.dht.find_node(&target, WAIT).await.expect("looked up");
+    let mut around: Vec<_> = around.iter().filter_map(|node| node.id.as_ref().map(|id| id.to_string())).collect();
+    let mut all: Vec<_> = nodes.iter().map(|node| node.peer.clone()).collect();
+    (around.sort(), all.sort());
+    assert_eq!(around, all);
+    for party in [one, two] {
+        party.stop().await;
+    }
+    for node in nodes {
+        node.end().await;
+    }
+}
+
 /// One test for each way, all of which need what npm installs.
 macro_rules! tests {
     ($($name:ident: $body:expr;)*) => {$(
@@ -404,6 +473,7 @@ tests! {
     js_is_a_relay_for_two_of_ours: js_is_the_relay("quic");
     we_and_current_js_are_one_dht: one_dht();
     current_js_keeps_our_records: through_js();
+    two_clients_find_each_other_by_public_nodes: by_public_nodes();
     our_relay_serves_current_js: ours_is_the_relay("current", "tls");
     our_relay_serves_js_with_quic: ours_is_the_relay("quic", "noise");
 }

@@ -238,7 +238,11 @@ mod tests {
         assert_eq!(from_bytes(&bytes).as_deref(), Some("/ip4/127.0.0.1/tcp/9000"));
         assert_eq!((to_bytes("127.0.0.1:9000"), from_bytes(&[4, 127]), from_bytes(&[])), (None, None, None));
         for node in PUBLIC_NODES {
-            assert!(matches!(parse(node), Ok(Target::Address(_, Some(_)))), "{node}");
+            // Something to connect to at once, or a name that leads there; a list would have to be looked up first.
+            let Ok(Target::Address(address, Some(_))) = parse(node) else { panic!("{node} names no peer") };
+            let at = with_ip(&address, [192, 0, 2, 1].into());
+            assert!(socket(&at).is_some() && is_tcp(&at) && !is_relayed(&at), "{node}");
+            assert!(socket(&address).is_some() || dns_name(&address).is_some_and(|(_, v4, _)| v4), "{node}");
         }
     }
 

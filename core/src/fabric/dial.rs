@@ -383,7 +383,9 @@ impl Race<'_> {
                 continue;
             }
             let Some((name, v4, v6)) = address::dns_name(&address) else {
-                resolved.push(Ok(address));
+                let is_list = matches!(address.iter().next(), Some(Protocol::Dnsaddr(_)));
+                let unknown = "lists of addresses (dnsaddr) are not looked up; name one of those it stands for";
+                resolved.push(if is_list { Err(format!("{address}: {unknown}")) } else { Ok(address) });
                 continue;
             };
             if !names.contains_key(&name) {

@@ -93,6 +93,11 @@ impl Graph {
         Ok(())
     }
 
+    /// Whether a node has as many fields as any may have.
+    pub fn is_full(&self, soul: &str) -> bool {
+        self.nodes.get(soul).is_some_and(|node| node.fields.len() >= self.bounds.fields)
+    }
+
     /// Marks a node as used.
     pub fn touch(&mut self, soul: &str) {
         if let Some(node) = self.nodes.get_mut(soul) {

@@ -265,3 +265,35 @@ fn children(ends: &BTreeSet<String>, graph: &Graph, seed: u64) -> Vec<(String, S
     }
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gun::graph::Bounds;
+
+    /// Each link that somebody else wrote doubles where a path may lead.
+    #[test]
+    fn links_that_disagree_lead_to_few_nodes_and_the_computed_one_is_among_them() {
+        let mut graph = Graph::new(Bounds { bytes: 1 << 20, fields: 1000 });
+        let path: Vec<String> = (0..12).map(|depth| format!("part{depth}")).collect();
+        // Every node that the path passes links to yet another one.
+        let mut ends = vec![path[0].clone()];
+        for (depth, key) in path.iter().enumerate().skip(1) {
+            let mut next = vec![names::soul(&path[..=depth])];
+            for (number, soul) in ends.iter().enumerate() {
+                let to = format!("stranger/{depth}/{number}");
+                let link = Cell { value: Value::Link(to.clone()), state: 1.0 };
+                graph.set(soul, key, link).expect("room");
+                next.push(to);
+            }
+            ends = next;
+        }
+        let mut interests = Interests::new(1);
+        interests.add(1, path.clone(), &graph);
+        let interest = &interests.all[&1];
+        assert_eq!(interest.ends.len(), limits::MAX_GUN_ALTERNATIVES);
+        assert!(interest.ends.contains(&names::soul(&path)));
+        let questions = interests.questions().count();
+        assert!(questions <= path.len() * limits::MAX_GUN_ALTERNATIVES, "{questions} questions");
+    }
+}

@@ -23,6 +23,8 @@ use crate::base::time::Time;
 pub enum Output {
     /// Send a frame to this peer. What goes to many peers is one text in memory.
     Send(u64, Arc<str>),
+    /// More is to be sent to this peer at once than anybody keeps for it: its link is to be cut.
+    Cut(u64),
 }
 
 /// The machine.
@@ -48,6 +50,24 @@ pub struct Relay {
 struct Peer {
     pid: Option<String>,
     outgoing: Vec<Arc<str>>,
+    /// Bytes of these; above [`limits::MAX_GUN_SEND_BYTES`] nothing is added any more.
+    bytes: usize,
+}
+
+impl Peer {
+    /// Queues a message. False: it is too much already, and the peer will be cut.
+    fn send(&mut self, text: Arc<str>) -> bool {
+        let room = !self.is_flooded();
+        if room {
+            self.bytes += text.len();
+            self.outgoing.push(text);
+        }
+        room
+    }
+
+    const fn is_flooded(&self) -> bool {
+        self.bytes > limits::MAX_GUN_SEND_BYTES
+    }
 }
 
 impl Relay {
@@ -96,8 +116,10 @@ impl Relay {
         if self.outputs.is_empty() {
             // Most peers get the same as the one before them.
             let (mut last, mut frames): (Vec<Arc<str>>, Vec<Arc<str>>) = (Vec::new(), Vec::new());
+            self.outputs.extend(self.peers.extract_if(.., |_, peer| peer.is_flooded()).map(|(id, _)| Output::Cut(id)));
             for (id, peer) in self.peers.iter_mut().filter(|(_, peer)| !peer.outgoing.is_empty()) {
                 let waiting = std::mem::take(&mut peer.outgoing);
+                peer.bytes = 0;
                 let same = waiting.len() == last.len() && waiting.iter().zip(&last).all(|(a, b)| Arc::ptr_eq(a, b));
                 if !same {
                     frames = message::pack(waiting.iter().cloned());
@@ -116,8 +138,8 @@ impl Relay {
         }
         let id = message_id(&mut self.random);
         let dam = Some(Dam { verb: "?".to_owned(), pid: Some(self.pid.clone()) });
-        let outgoing = vec![Message { id, dam, ..Message::default() }.encode().into()];
-        self.peers.insert(peer, Peer { pid: None, outgoing });
+        self.peers.insert(peer, Peer::default());
+        self.send(peer, &Message { id, dam, ..Message::default() });
         true
     }
 
@@ -203,30 +225,33 @@ impl Relay {
     }
 
     fn answer(&mut self, from: u64, question: &str, get: &Get) {
-        let mut parts: Vec<Vec<Field>> = Vec::new();
-        let mut bytes = 0;
+        let Some(asker) = self.peers.get_mut(&from) else { return };
+        let answers = Some(question.to_owned()).filter(|id| !id.is_empty());
+        let mut send = |put: Option<Vec<Field>>| {
+            let id = message_id(&mut self.random);
+            asker.send(Message { id, answers: answers.clone(), put, ..Message::default() }.encode().into())
+        };
         let found = self.graph.node(&get.soul).into_iter().flatten().filter(|(key, _)| get.keys.fit(key));
+        let (mut part, mut bytes, mut goes_on) = (Vec::new(), 0, true);
         for (key, cell) in found {
             let size = 2 * key.len() + cell.value.size() + 32;
-            let field = Field { soul: get.soul.clone(), key: key.clone(), cell: cell.clone() };
-            match parts.last_mut() {
-                Some(part) if part.len() < limits::GUN_ANSWER_FIELDS && bytes + size <= limits::GUN_ANSWER_BYTES => {
-                    bytes += size;
-                    part.push(field);
-                }
-                _ => {
-                    bytes = size;
-                    parts.push(vec![field]);
-                }
+            let is_full = part.len() >= limits::GUN_ANSWER_FIELDS || bytes + size > limits::GUN_ANSWER_BYTES;
+            if is_full && !part.is_empty() {
+                bytes = 0;
+                goes_on = send(Some(std::mem::take(&mut part)));
             }
+            // One message may ask for the same again and again.
+            if !goes_on {
+                break;
+            }
+            bytes += size;
+            part.push(Field { soul: get.soul.clone(), key: key.clone(), cell: cell.clone() });
+        }
+        // What is not here is an answer without content.
+        if goes_on {
+            send(Some(part).filter(|part| !part.is_empty()));
         }
         self.graph.touch(&get.soul);
-        let answers = Some(question.to_owned()).filter(|id| !id.is_empty());
-        let none = parts.is_empty().then_some(None);
-        for put in parts.into_iter().map(Some).chain(none) {
-            let id = message_id(&mut self.random);
-            self.send(from, &Message { id, answers: answers.clone(), put, ..Message::default() });
-        }
     }
 
     fn put(&mut self, now: Now, from: u64, message: &Message, fields: &[Field]) {
@@ -286,8 +311,7 @@ impl Relay {
                 self.dirty = true;
                 return Ok(());
             }
-            let fields = self.graph.node(&field.soul).map_or(0, Record::len);
-            if fields >= limits::MAX_GUN_RELAY_FIELDS || !self.graph.remove_oldest(&field.soul) {
+            if self.graph.is_full(&field.soul) || !self.graph.remove_oldest(&field.soul) {
                 return Err(Full);
             }
         }
@@ -311,14 +335,14 @@ impl Relay {
         let text: Arc<str> = message.encode().into();
         for (id, peer) in &mut self.peers {
             if Some(*id) != from && peer.pid.as_ref().is_none_or(|pid| !seen_by.contains(pid)) {
-                peer.outgoing.push(text.clone());
+                peer.send(text.clone());
             }
         }
     }
 
     fn send(&mut self, to: u64, message: &Message) {
         if let Some(peer) = self.peers.get_mut(&to) {
-            peer.outgoing.push(message.encode().into());
+            peer.send(message.encode().into());
         }
     }
 }

@@ -4,6 +4,7 @@ import { relayTransport, run } from '../program.mjs'
 import { noise } from '@chainsafe/libp2p-noise'
 import { yamux } from '@chainsafe/libp2p-yamux'
 import { circuitRelayServer, circuitRelayTransport } from '@libp2p/circuit-relay-v2'
+import { generateKeyPair } from '@libp2p/crypto/keys'
 import { dcutr } from '@libp2p/dcutr'
 import { identify } from '@libp2p/identify'
 import { kadDHT, passthroughMapper } from '@libp2p/kad-dht'
@@ -57,9 +58,10 @@ await run({
       return found
     }
   },
-  options: ({ security, relay, dht }) => ({
+  options: async ({ security, relay, dht, identity }) => ({
+    ...(identity ? { privateKey: await generateKeyPair(identity) } : {}),
     transports: [tcp(), circuitRelayTransport(relayTransport)],
-    connectionEncrypters: [security === 'noise' ? noise() : tls()],
+    connectionEncrypters: { tls: [tls()], noise: [noise()], both: [tls(), noise()] }[security],
     streamMuxers: [yamux()],
     services: {
       identify: identify(),

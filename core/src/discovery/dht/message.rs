@@ -386,6 +386,26 @@ mod tests {
     }
 
     #[test]
+    fn lists_and_fields_end_at_their_bounds() {
+        let mut message = Message::new(Kind::GetProviders, vec![7; 34]);
+        message.closer = vec![peer(1); 3 * limits::DHT_PEERS_PER_MESSAGE];
+        message.providers = message.closer.clone();
+        let read = Message::decode(&message.encode()).expect("read");
+        assert_eq!((read.closer.len(), read.providers.len()), [limits::DHT_PEERS_PER_MESSAGE; 2].into());
+        let mut message = Message::new(Kind::AddProvider, Vec::new());
+        message.announcements = vec![vec![1; 100]; 2 * limits::DHT_ANNOUNCEMENTS_PER_FRAME];
+        let read = Message::decode(&message.encode()).expect("read");
+        assert_eq!(read.announcements.len(), limits::DHT_ANNOUNCEMENTS_PER_FRAME);
+        // A peer with too long an id is none, and of its addresses those that are too long or too many are left out.
+        let id = vec![1; limits::DHT_NODE_ID_BYTES];
+        assert!(Node::from_bytes(&id).is_some() && Node::from_bytes(&[&id[..], &[1]].concat()).is_none());
+        let long = vec![4; limits::DHT_ADDRESS_BYTES + 1];
+        let addresses = std::iter::once(long).chain((0..100).map(|number| vec![4, 9, 9, 9, number, 6, 0, 80]));
+        let contact = Contact::new(Node::from_bytes(&id).expect("an id"), addresses);
+        assert_eq!((contact.addresses.len(), contact.addresses[0][4]), (limits::DHT_ADDRESSES, 0));
+    }
+
+    #[test]
     fn lengths_are_checked_before_anything_is_read() {
         assert_eq!(frame_length(&[]), Ok(None));
         assert_eq!(frame_length(&[0x80, 0x80]), Ok(None));

@@ -295,6 +295,25 @@ mod tests {
     }
 
     #[test]
+    fn mappings_are_bounded_and_those_that_are_known_stay() {
+        let mut book = Book::new(5, 1);
+        let (good, bad) = (FileHash::of(b"good"), FileHash::of(b"bad"));
+        assert!(book.map("first", "peer", Mapping { hash: good, issued_ms: 1 }));
+        for index in 0..limits::MAX_GUN_MAPPINGS + 100 {
+            book.map(&format!("flood {index}"), "", Mapping { hash: bad, issued_ms: 2 });
+        }
+        assert_eq!(book.sizes().2, limits::MAX_GUN_MAPPINGS);
+        // And of one content id, what so many say.
+        for index in 0..1000 {
+            book.map("first", &format!("forger {index}"), Mapping { hash: bad, issued_ms: 3 });
+        }
+        assert_eq!(book.mappings["first"].len(), 5);
+        assert!(book.mappings["first"].contains_key("peer"), "a later word pushes nobody out");
+        book.unmap("flood 0", "");
+        assert!(book.map("another", "peer", Mapping { hash: good, issued_ms: 4 }), "there is room again");
+    }
+
+    #[test]
     fn it_is_bounded_and_survives_a_file() {
         let mut book = Book::new(5, 1);
         for index in 0..limits::MAX_GUN_KEYS + 100 {

@@ -55,6 +55,7 @@ pub struct GunRelay {
     token: CancellationToken,
     tasks: TaskTracker,
     address: SocketAddr,
+    path: Arc<str>,
 }
 
 struct Shared {
@@ -100,19 +101,24 @@ impl GunRelay {
             peers: watch::channel(0).0,
         });
         let (token, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let accepting = accept(shared.clone(), listener, config.path.into(), token.clone(), tasks.clone());
-        tasks.spawn(accepting);
+        let path: Arc<str> = config.path.into();
+        tasks.spawn(accept(shared.clone(), listener, path.clone(), token.clone(), tasks.clone()));
         tasks.spawn(run(shared.clone(), token.clone()));
         if let Some(path) = config.file {
             tasks.spawn(save(shared.clone(), path, token.clone()));
         }
         tasks.close();
-        Ok(Arc::new(Self { shared, token, tasks, address }))
+        Ok(Arc::new(Self { shared, token, tasks, address, path }))
     }
 
     /// Where it listens.
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What clients on this machine are told to find it: `ws://` with address and path.
+    pub fn url(&self) -> String {
+        format!("ws://{}{}", self.address, self.path)
     }
 
     /// How many peers are connected, live.
@@ -153,8 +159,11 @@ impl Shared {
 
 impl State {
     fn flush(&mut self) {
-        while let Some(Output::Send(peer, frame)) = self.machine.poll() {
-            let slow = self.peers.get(&peer).is_some_and(|peer| !peer.outgoing.send(frame));
+        while let Some(output) = self.machine.poll() {
+            let (peer, slow) = match output {
+                Output::Send(id, frame) => (id, self.peers.get(&id).is_some_and(|peer| !peer.outgoing.send(frame))),
+                Output::Cut(id) => (id, true),
+            };
             if slow && let Some(peer) = self.peers.remove(&peer) {
                 // It comes back and asks again, which is cheaper than keeping everything for it.
                 tracing::debug!("a Gun peer does not read");

@@ -259,6 +259,22 @@ pub(super) async fn listen(at: SocketAddr) -> Result<tokio::net::TcpListener> {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn what_waits_for_a_peer_that_does_not_read_is_bounded() {
+        // By bytes, and room comes back only with what is really sent.
+        let (outgoing, mut queue) = queue();
+        let frame: Arc<str> = "x".repeat(limits::MAX_GUN_SEND_BYTES / 4).into();
+        let sent = (0..100).take_while(|_| outgoing.send(frame.clone())).count();
+        assert_eq!(sent, 4);
+        assert!(!outgoing.send("x".into()), "what did not fit counts as well: it is cut off");
+        assert_eq!(std::iter::from_fn(|| queue.receiver.try_recv().ok()).count(), sent);
+        // And by frames.
+        let (outgoing, mut queue) = self::queue();
+        let sent = (0..2 * limits::GUN_SEND_QUEUE).take_while(|_| outgoing.send("[]".into())).count();
+        assert_eq!(sent, limits::GUN_SEND_QUEUE);
+        assert_eq!(std::iter::from_fn(|| queue.receiver.try_recv().ok()).count(), sent);
+    }
+
     #[test]
     fn addresses_are_read_as_gun_js_does() {
         let parts = |text: &str| {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::gun::Value;
 
 const START_MS: f64 = 1_800_000_000_000.0;
 
@@ -21,13 +22,19 @@ fn relay(bytes: usize) -> Relay {
     relay
 }
 
+fn frames(relay: &mut Relay) -> impl Iterator<Item = (u64, Arc<str>)> {
+    std::iter::from_fn(|| relay.poll()).map(|output| match output {
+        Output::Send(peer, frame) => (peer, frame),
+        Output::Cut(peer) => panic!("{peer} is cut"),
+    })
+}
+
 fn sent(relay: &mut Relay) -> Vec<(u64, Message)> {
-    let frames: Vec<Output> = std::iter::from_fn(|| relay.poll()).collect();
-    let read = |Output::Send(peer, frame): Output| {
+    let read = |(peer, frame): (u64, Arc<str>)| {
         let messages = message::decode(&frame).expect("our own frames can be read");
         messages.into_iter().map(move |message| (peer, message)).collect::<Vec<_>>()
     };
-    frames.into_iter().flat_map(read).collect()
+    frames(relay).flat_map(read).collect()
 }
 
 fn put(id: &str, soul: &str, key: &str, value: &str, state: f64) -> String {
@@ -75,8 +82,7 @@ fn what_goes_to_many_is_one_text() {
         (0..4).map(|index| put(&format!("s{index}"), "a", &format!("k{index}"), "v", START_MS)).collect();
     for frame in [put("m1", "a", "big", &"v".repeat(100_000), START_MS), format!("[{}]", several.join(","))] {
         relay.receive(at(1), 500, &frame);
-        let sent: Vec<(u64, Arc<str>)> =
-            std::iter::from_fn(|| relay.poll()).map(|Output::Send(peer, frame)| (peer, frame)).collect();
+        let sent: Vec<(u64, Arc<str>)> = frames(&mut relay).collect();
         let to_others: BTreeSet<u64> = sent.iter().map(|(peer, _)| *peer).filter(|peer| *peer != 500).collect();
         assert_eq!(to_others.len() as u64, peers - 1);
         let texts: BTreeSet<*const u8> =
@@ -130,18 +136,51 @@ fn foreign_rules_are_refused_and_memory_is_bounded() {
         assert_eq!(out.len(), 1);
         assert!(out[0].1.error.is_some() && !out[0].1.ok);
     }
-    for index in 0..1000 {
+    for index in 0..limits::MAX_GUN_DEDUP {
         relay.receive(at(1), 1, &put(&format!("m{index}"), &format!("soul{index}"), "k", &"v".repeat(50), START_MS));
-        relay.receive(at(1), 1, &put(&format!("f{index}"), &format!("future{index}"), "k", "v", START_MS + 9e6));
+        if index < limits::MAX_GUN_DEFERRED + 100 {
+            relay.receive(at(1), 1, &put(&format!("f{index}"), &format!("future{index}"), "k", "v", START_MS + 9e6));
+        }
+        while relay.poll().is_some() {}
     }
     let (bytes, peers, ids, deferred) = relay.sizes();
     assert!(bytes <= 20_000 && bytes > 10_000 && peers == 3, "{bytes} {peers}");
-    assert!(ids <= 2 * limits::MAX_GUN_DEDUP && deferred <= limits::MAX_GUN_DEFERRED);
-    assert!(relay.nodes().any(|(soul, _)| soul == "soul999"), "the newest stay");
+    assert_eq!((ids, deferred), (2 * limits::MAX_GUN_DEDUP, limits::MAX_GUN_DEFERRED));
+    let newest = format!("soul{}", limits::MAX_GUN_DEDUP - 1);
+    assert!(relay.nodes().any(|(soul, _)| *soul == newest), "the newest stay");
     for peer in 4..2 * limits::MAX_GUN_RELAY_PEERS as u64 {
         relay.connected(peer);
     }
     assert_eq!(relay.sizes().1, limits::MAX_GUN_RELAY_PEERS);
+}
+
+#[test]
+fn one_node_ends_at_its_bound_and_one_message_makes_no_endless_answer() {
+    const FIELDS: usize = 2000;
+    let mut relay = relay(1 << 30);
+    relay.graph = Graph::new(Bounds { bytes: 1 << 30, fields: FIELDS });
+    let value: Value = "v".repeat(100).into();
+    for index in 0..2 * FIELDS {
+        relay.restore("large", &index.to_string(), Cell { value: value.clone(), state: START_MS });
+    }
+    assert_eq!(relay.nodes().map(|(_, record)| record.len()).sum::<usize>(), FIELDS);
+    relay.receive(at(1), 1, &put("m", "large", "one more", "v", START_MS));
+    let answers = sent(&mut relay);
+    assert!(matches!(answers.as_slice(), [(1, answer)] if answer.error.is_some()), "{} answers", answers.len());
+    relay.receive(at(1), 1, &put("n", "small", "k", "v", START_MS));
+    assert!(sent(&mut relay).iter().any(|(to, answer)| *to == 1 && answer.ok), "others have room");
+
+    // As many questions as one frame may have, all for the same.
+    let question = |index| Message::get(format!("q{index}"), "large", message::Keys::All).encode();
+    let frame = format!("[{}]", (0..limits::MAX_GUN_BATCH).map(question).collect::<Vec<_>>().join(","));
+    assert_eq!(relay.receive(at(2), 2, &frame), limits::MAX_GUN_BATCH);
+    let bytes = relay.peers[&2].outgoing.iter().map(|text| text.len()).sum::<usize>();
+    assert!(bytes <= limits::MAX_GUN_SEND_BYTES + limits::MAX_GUN_VALUE_BYTES, "{bytes} bytes wait");
+    relay.receive(at(2), 1, &put("o", "small", "k", "w", START_MS + 1.0));
+    let outputs: Vec<Output> = std::iter::from_fn(|| relay.poll()).collect();
+    assert_eq!(outputs[0], Output::Cut(2));
+    assert!(outputs[1..].iter().all(|output| matches!(output, Output::Send(1 | 3, _))), "the others go on");
+    assert_eq!((outputs.len(), relay.sizes().1), (3, 2));
 }
 
 #[test]

@@ -171,12 +171,12 @@ impl Agent {
 
     /// A socket of ours. The candidate to tell the peer; `None` when the table is full.
     pub fn add_host(&mut self, now: Time, address: SocketAddr) -> Option<(LocalId, Candidate)> {
-        self.add_local(now, Kind::Host, address, None, None)
+        self.add_local(now, Kind::Host, address, None, None, 0)
     }
 
     /// Another address of ours at which packets to a socket arrive. `None` when the table is full or it is known.
     pub fn add_alias(&mut self, now: Time, base: LocalId, address: SocketAddr) -> Option<Candidate> {
-        self.add_local(now, Kind::Host, address, Some(base), None).map(|(_, told)| told)
+        self.add_local(now, Kind::Host, address, Some(base), None, 0).map(|(_, told)| told)
     }
 
     /// What a STUN server sees of a socket. `None` when that tells the peer nothing new.
@@ -187,7 +187,7 @@ impl Agent {
         address: SocketAddr,
         server: SocketAddr,
     ) -> Option<Candidate> {
-        self.add_local(now, Kind::ServerReflexive, address, Some(base), Some(server.ip())).map(|(_, told)| told)
+        self.add_local(now, Kind::ServerReflexive, address, Some(base), Some(server.ip()), 0).map(|(_, told)| told)
     }
 
     /// An allocation at a TURN server, reached from `mapped`. Of two, the one with the smaller `rank` is the better one,
@@ -200,7 +200,7 @@ impl Agent {
         server: SocketAddr,
         rank: u8,
     ) -> Option<(LocalId, Candidate)> {
-        let mut added = self.add_ranked(now, Kind::Relayed, address, None, Some(server.ip()), rank)?;
+        let mut added = self.add_local(now, Kind::Relayed, address, None, Some(server.ip()), rank)?;
         let local = &mut self.locals[added.0.0].candidate;
         local.related = Some(mapped);
         added.1 = local.clone();
@@ -319,17 +319,6 @@ impl Agent {
     }
 
     fn add_local(
-        &mut self,
-        now: Time,
-        kind: Kind,
-        address: SocketAddr,
-        base: Option<LocalId>,
-        server: Option<IpAddr>,
-    ) -> Option<(LocalId, Candidate)> {
-        self.add_ranked(now, kind, address, base, server, 0)
-    }
-
-    fn add_ranked(
         &mut self,
         now: Time,
         kind: Kind,

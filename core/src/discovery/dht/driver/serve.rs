@@ -86,3 +86,24 @@ fn answer(shared: &Shared, from: &Node, near: Scope, request: Message) -> Option
     }
     Some(answer)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_peer_gets_few_places_and_all_together_so_many() {
+        let places = Places::default();
+        let peer = |number: usize| PeerId::from_text(&format!("peer {number}"));
+        let one: Vec<Place> = std::iter::from_fn(|| places.take(&peer(0))).collect();
+        assert_eq!(one.len(), limits::DHT_INBOUND_PER_PEER);
+        let mut all: Vec<Place> =
+            (1..2 * limits::DHT_INBOUND).filter_map(|number| places.take(&peer(number))).collect();
+        assert_eq!(one.len() + all.len(), limits::DHT_INBOUND);
+        all.truncate(1);
+        drop(one);
+        assert!(places.take(&peer(0)).is_some(), "what has ended makes room");
+        drop(all);
+        assert!(places.0.lock().expect("not poisoned").is_empty(), "and nothing is remembered");
+    }
+}
