@@ -209,6 +209,22 @@ test('peers that the program names are known, and left out again', { timeout: DE
   await rejects(api.addManualPeer('x', '', 9), 'ERR_INVALID_ARGUMENT');
 });
 
+test('a peer that the program names by its id must be that peer', { timeout: 2 * DEADLINE }, async (t) => {
+  const { host, hash, data } = await hostWith(t, api, 1000, { ...LOCAL, localEnabled: false });
+  const downloads = async (peerId) => {
+    const client = stopAfter(t, api.createFileClient({ ...LOCAL, localEnabled: false }));
+    const manager = client.getDiscoveryManager();
+    await within(manager.start(), 'the start');
+    manager.addManualPeer(peerId, '127.0.0.1', host.port, hash);
+    assert.deepEqual(manager.getPeersForInfoHash(hash).map(({ id, port }) => [id, port]), [[peerId, host.port]]);
+    const target = path.join(tempDir(t), 'downloaded');
+    await within(client.downloadFile(hash, target, { timeout: 2000 }), 'a download');
+    assert.equal(sha256(fs.readFileSync(target)), sha256(data));
+  };
+  await downloads(host.peerId);
+  await rejects(downloads(PEER_ID), 'ERR_NO_PEERS', 'ERR_PEER_UNREACHABLE');
+});
+
 test('single ways are managers with the others switched off', { timeout: 2 * DEADLINE }, async (t) => {
   const { host } = await hostWith(t, api, 1, { ...LOCAL, localEnabled: true });
   const gun = { get() {}, put() {} };

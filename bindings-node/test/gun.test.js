@@ -246,6 +246,33 @@ test('a record names the host of the port to announce, and says itself when it e
   await reads(t, url, ['dig-peers', hash], (fields) => fields && fields[host.peerId] === null);
 });
 
+test('so many peers are kept as the options say, and what has expired is forgotten', async (t) => {
+  const { url } = await relay(t);
+  const hash = sha256(content(24));
+  const program = database(t, url);
+  const says = (name, fields) => new Promise((resolve) => program.get('dig-peers').get(hash).get(name).put(fields, resolve));
+  // Clocks may differ by a quarter of an hour, so this one is over in a few seconds.
+  const over = Date.now() - 15 * 60000 + 4000;
+  const brief = { ip: '127.0.0.9', port: 9, timestamp: over - 60000, ttl: 60000 };
+  const persistenceDir = tempDir(t);
+  const options = { persistenceEnabled: true, persistenceDir, announceInterval: 300, cleanupInterval: 1000, maxCachedPeers: 3 };
+  const seeker = stopAfter(t, api.createGunDiscovery({ gun: database(t, url), localOnly: true, ...options }));
+  await within(says('is soon over', brief), 'a record');
+  await seeker.addInfoHash(hash);
+  await within(seeker.start(), 'the start');
+  const kept = () => fs.readdirSync(persistenceDir).map((name) => fs.readFileSync(path.join(persistenceDir, name), 'latin1')).join();
+  const knows = (name) => kept().includes(name);
+  await until('it is kept', () => knows('is soon over'));
+  await until('it is forgotten', () => !knows('is soon over'));
+  const names = ['one of many', 'two of many', 'three of many', 'four of many', 'five of many'];
+  for (const [index, name] of names.entries()) {
+    await within(says(name, { ip: '127.0.0.9', port: 10 + index, timestamp: Date.now(), ttl: 600000 }), 'a record');
+  }
+  await until('the last is kept', () => names.filter(knows).length >= 3);
+  await within(seeker.stop(), 'the stop');
+  assert.equal(names.filter(knows).length, 3);
+});
+
 test('everybody is found again when a relay comes back without its memory', async (t) => {
   const server = await relay(t);
   const often = { gunAnnounceInterval: 300 };

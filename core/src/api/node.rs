@@ -411,7 +411,7 @@ impl Node {
 
     pub(crate) fn add_peer(&self, peer: &str, key: Option<ContentKey>) -> Result<()> {
         check_target(peer).map_err(|error| Error::with_source(ErrorKind::InvalidArgument, "peer", error))?;
-        let candidate = Candidate::new(None, vec![peer.to_owned()], SourceKind::Manual);
+        let candidate = Candidate::manual(peer);
         if let Some(running) = self.running() {
             running.engine.discovery.add_manual(candidate.clone(), key.as_ref());
         }
