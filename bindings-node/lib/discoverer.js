@@ -6,7 +6,7 @@ const { isIP } = require('net');
 
 const { PEER_SOURCES } = require('./constants');
 const { Discovery, PART, known, leaveOut, remember } = require('./discovery');
-const { bare, hide } = require('./emitter');
+const { bare, emitSafely, hide } = require('./emitter');
 const { invalid } = require('./errors');
 const { calculateSHA256File } = require('./functions');
 const { isHash, isObject, isPeerId, text, toPeer } = require('./options');
@@ -24,7 +24,7 @@ class PeerDiscoveryManager extends Discovery {
     const peer = toPeer('peer', { host: text('address', address), port });
     // Whoever answers there must be the peer, if its id is one that can be proven.
     for (const target of isPeerId(peerId) ? multiaddrs(address, port, peerId) : [peer]) remember(this, target, infoHash);
-    return {
+    const known = {
       id: typeof peerId === 'string' && peerId !== '' ? peerId : peer,
       address,
       port,
@@ -33,18 +33,27 @@ class PeerDiscoveryManager extends Discovery {
       confidence: 1,
       ...(infoHash === undefined ? {} : { infoHash, infoHashes: [infoHash] }),
     };
+    emitSafely(this, 'peer-added', known, infoHash);
+    return known;
   }
 
   /** Remembers a peer that the program is connected to. */
   addConnectedPeer(peer) {
     const target = toPeer('peer', peer);
-    for (const key of hashesOf(peer)) remember(this, target, key);
+    for (const key of hashesOf(peer)) {
+      remember(this, target, key);
+      emitSafely(this, 'peer-added', peer, key);
+    }
   }
 
   /** From now on the peer is not among those found. */
   removeConnectedPeer(peer) {
     const names = isObject(peer) ? [peer.id, peer.address && `${peer.address}:${peer.port}`] : [peer];
-    for (const name of names.filter(Boolean)) for (const key of hashesOf(peer)) leaveOut(this, name, key);
+    const named = names.filter(Boolean);
+    for (const key of hashesOf(peer)) {
+      for (const name of named) leaveOut(this, name, key);
+      if (named.length > 0) emitSafely(this, 'peer-removed', named[0], key);
+    }
   }
 
   /** Everybody who is known now, best first; nobody is asked. */

@@ -82,7 +82,10 @@ class Discovery extends EngineObject {
   async findPeers(id, options, timeout) {
     const name = text('id', id);
     const found = await call(() => this._native.findPeers(name, findJson(options, timeout)));
-    return listed(this, found, isHash(name) ? name : this.getHashForContent(name) ?? name);
+    const key = isHash(name) ? name : this.getHashForContent(name) ?? name;
+    const peers = listed(this, found, key);
+    emitSafely(this, 'peers-found', key, peers);
+    return peers;
   }
 
   addContentMapping(contentId, hash) {
@@ -159,10 +162,12 @@ async function announce(object, id, options) {
   const begin = (extra) => call(() => object._native.announce(key, toJson(given, extra)));
   try {
     await begin({ port });
+    emitSafely(bare(object), 'content:announced', key);
   } catch (error) {
     if (port === 0 || error.code !== 'ERR_INVALID_ARGUMENT') throw error;
     // The original announced any port. The engine answers for what it announces, so it names itself instead.
     await begin({ port: 0 });
+    emitSafely(bare(object), 'content:announced', key);
     const problem = `nothing of this process listens on port ${port}: ${key} is announced without it`;
     emitSafely(bare(object), 'warning', { error: new DigNatError('ERR_INVALID_ARGUMENT', problem, error) });
   }
@@ -187,7 +192,14 @@ async function unwatch(object, id) {
   const key = text('id', id);
   object._wanted.delete(key);
   sync(() => object._native.unwatch(key));
-  await call(() => object._native.withdraw(key));
+  await withdraw(object, key);
+}
+
+/** Takes an announcement back; whether there was one. */
+async function withdraw(object, key) {
+  const withdrawn = await call(() => object._native.withdraw(key));
+  if (withdrawn) emitSafely(bare(object), 'content:removed', key);
+  return withdrawn;
 }
 
 /** Peers as the engine lists them, those of this object's way. */
@@ -244,4 +256,4 @@ function asTarget(name) {
   return isPeerId(name) || name.startsWith('/') || /^.+:\d{1,5}$/.test(name) ? toPeer('peer', name) : undefined;
 }
 
-module.exports = { Discovery, PART, asTarget, isLeftOut, known, leaveOut, letIn, only, remember };
+module.exports = { Discovery, PART, asTarget, isLeftOut, known, leaveOut, letIn, only, remember, withdraw };

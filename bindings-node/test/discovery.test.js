@@ -225,6 +225,27 @@ test('a peer that the program names by its id must be that peer', { timeout: 2 *
   await rejects(downloads(PEER_ID), 'ERR_NO_PEERS', 'ERR_PEER_UNREACHABLE');
 });
 
+test('what the program does is told under the names of later versions', { timeout: DEADLINE }, async (t) => {
+  const key = hashOf('events');
+  const manager = stopAfter(t, new api.PeerDiscoveryManager(LOCAL));
+  const heard = [];
+  for (const name of ['peer-added', 'peer-removed', 'peers-found', 'content:announced', 'content:removed']) {
+    manager.on(name, (...values) => heard.push([name, ...values]));
+  }
+  const peer = manager.addManualPeer('', '127.0.0.1', 9, key);
+  assert.deepEqual(heard.splice(0), [['peer-added', peer, key]]);
+  const other = { address: '127.0.0.1', port: 10, infoHash: key };
+  manager.addConnectedPeer(other);
+  manager.removeConnectedPeer(other);
+  assert.deepEqual(heard.splice(0), [['peer-added', other, key], ['peer-removed', '127.0.0.1:10', key]]);
+  const found = await within(manager.findPeers(key, { maxPeers: 1, timeout: 300 }), 'the search');
+  assert.deepEqual(heard.splice(0), [['peers-found', key, found]]);
+  await within(manager.announce(key), 'announcing');
+  await within(manager.removeInfoHash(key), 'taking it back');
+  await within(manager.removeInfoHash(key), 'nothing to take back');
+  assert.deepEqual(heard, [['content:announced', key], ['content:removed', key]]);
+});
+
 test('single ways are managers with the others switched off', { timeout: 2 * DEADLINE }, async (t) => {
   const { host } = await hostWith(t, api, 1, { ...LOCAL, localEnabled: true });
   const gun = { get() {}, put() {} };

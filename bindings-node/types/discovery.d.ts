@@ -209,6 +209,14 @@ declare class Discovery extends EventEmitter {
   getShardPrefixes(): string[];
   /** `peer-discovered` is the same event. */
   on(event: 'peer:discovered' | 'peer-discovered', listener: (peer: FoundPeer, infoHash: string) => void): this;
+  /** A search with `findPeers` is over. */
+  on(event: 'peers-found', listener: (infoHash: string, peers: DiscoveredPeer[]) => void): this;
+  /** The program has announced a content through this object, or taken that back. */
+  on(event: 'content:announced' | 'content:removed', listener: (id: string) => void): this;
+  /** The program has named a peer. */
+  on(event: 'peer-added', listener: (peer: any, infoHash?: string) => void): this;
+  /** The program has taken that back. */
+  on(event: 'peer-removed', listener: (peerId: string, infoHash?: string) => void): this;
   on<E extends keyof DiscoveryEvents>(event: E, listener: (value: DiscoveryEvents[E]) => void): this;
   on(event: string | symbol, listener: (...values: any[]) => void): this;
 }
