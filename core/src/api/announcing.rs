@@ -219,7 +219,7 @@ mod tests {
         let id: ContentKey = "an id".parse().expect("an id");
         let announce = |port, ttl_ms| {
             let content_id = Some("an id".to_owned());
-            one.announce(hash.clone(), AnnounceOptions { port, ttl_ms, content_id, ..AnnounceOptions::default() })
+            one.announce(hash.clone(), AnnounceOptions { port, content_id, ttl_ms, ..AnnounceOptions::default() })
         };
         let hour = Duration::from_secs(3600);
         for (port, node) in [(0, &one.node), (host.port(), &host.node)] {

@@ -25,7 +25,7 @@ use crate::base::node_type::NodeType;
 use crate::base::options::{ClientOptions, ConnectOptions, FindOptions, FromJson, HostOptions, NodeOptions};
 use crate::base::priority::Priority;
 use crate::discovery::manager::{DiscoveryConfig, EventSink, PeerDiscovery};
-use crate::discovery::source::{Candidate, SourceKind};
+use crate::discovery::source::Candidate;
 use crate::discovery::table::Bounds;
 use crate::fabric::{
     Fabric, FabricConfig, FabricEvent, FabricEvents, Identity, Incoming, Link, check_target, is_address,
