@@ -86,8 +86,11 @@ export interface HostOptions extends NodeOptions, HostWatchOptions {
   chunkSize?: number;
   /** Peers served at once while more want data. Default 4. */
   uploadSlots?: number;
+  /** Without effect: `nodeType` says how much is remembered. */
   maxMemoryMB?: number;
+  /** Without effect: TCP and UDP share one port. */
   udpPort?: number;
+  /** Without effect: every way is tried, and what works is kept. */
   preferredConnectionTypes?: string[];
   /** Any of these options once more; they count before those above. */
   options?: Omit<HostOptions, 'options'>;
@@ -105,19 +108,25 @@ export interface ClientOptions extends NodeOptions {
   enableContinuousDiscovery?: boolean;
   /** Peers one download uses at once. Default 10. */
   maxPeers?: number;
+  /** Without effect: pieces have the size that their file asks for. */
   chunkSize?: number;
   options?: Omit<ClientOptions, 'options'>;
 }
 
+/** The options without a comment are without effect: the engine measures what its peers can do. */
 export interface NetworkManagerOptions extends ClientOptions {
   concurrency?: number;
   maxConcurrency?: number;
   minConcurrency?: number;
   bandwidthCheckInterval?: number;
   slowPeerThreshold?: number;
+  /** Without effect: the manager has its `peerId`. */
   localId?: string;
+  /** Without effect: TCP and UDP share one port. */
   localUDPPort?: number;
+  /** Without effect: a manager announces its own port. */
   announcePort?: number;
+  /** Without effect: problems are `warning` events. */
   enableLogging?: boolean;
 }
 
@@ -147,12 +156,17 @@ export interface TransferOptions {
   onPeerStatus?: (peerId: string, status: string, bytesFromPeer: number) => void;
   /** Called with the error before the promise rejects with it. */
   onError?: (error: Error) => void;
+  /** Without effect, as the following are: the engine measures what its peers can do. */
   chunkSize?: number;
   concurrency?: number;
   stunServers?: string[];
   connectionTimeout?: number;
   strategy?: string;
   peerConcurrency?: number;
+  startChunk?: number;
+  enableTCPFallback?: boolean;
+  chunkRequestDelay?: number;
+  maxRetries?: number;
 }
 
 /** A download whose progress is told in bytes, once the size is known. */
@@ -270,7 +284,17 @@ export interface EngineEvents {
   stopped: {};
   'peer:connected': { peer: string; address: string; connectionType: string };
   'peer:disconnected': { peer: string };
-  'peer:discovered': { id: string; address: string; port: number; source: string; confidence: number; key: string };
+  'peer:discovered': {
+    id: string;
+    address: string;
+    port: number;
+    source: string;
+    confidence: number;
+    /** The content, as `infoHash` is too. */
+    key: string;
+    infoHash: string;
+    infoHashes: string[];
+  };
   'peer:banned': { peer: string; hash: string; reason: string };
   hashing: { files: number; totalFiles: number; bytes: number; totalBytes: number };
   'file:added': { hash: string; path: string; size: number; contentId: string | null };

@@ -426,7 +426,7 @@ typedef struct DigNatNodeOptions {
      */
     const char *persistence_dir;
     /**
-     * Keep state in persistence_dir ("./.dig-nat-tools" when unset). Default off.
+     * Keep state in persistence_dir ("./.dig-nat-tools" when unset). Default: on when persistence_dir is set.
      */
     DigNatSwitch enable_persistence;
     /**
@@ -434,6 +434,19 @@ typedef struct DigNatNodeOptions {
      * standard.
      */
     const char *node_type;
+    /**
+     * Peers remembered in all. Default 0: by node_type. Range 1 to 100000.
+     */
+    size_t max_known_peers;
+    /**
+     * Contents for which peers are remembered, those searched for in the background included. Default 0: by node_type.
+     * Range 1 to 10000.
+     */
+    size_t max_cached_hashes;
+    /**
+     * Peers remembered of one content. Default 0: by node_type. Range 1 to 1000.
+     */
+    size_t max_cached_peers_per_hash;
     /**
      * Connections held at once. Default 1000, range 1 to 100000.
      */
@@ -754,6 +767,10 @@ typedef struct DigNatHostOptions {
      * How widely the files of the followed directory are announced: "high", "medium" or "low". Default NULL: "high".
      */
     const char *watch_announce_priority;
+    /**
+     * Keep the hashes of shared files with the other state, so that a restart need not hash them again. Default on.
+     */
+    DigNatSwitch watch_persist_hashes;
 } DigNatHostOptions;
 
 /**

@@ -2,13 +2,14 @@
 // PeerDiscoveryManager and the functions around it: finding and announcing without a host or client. Not here: single ways.
 
 const fs = require('fs');
+const { isIP } = require('net');
 
 const { PEER_SOURCES } = require('./constants');
 const { Discovery, PART, known, leaveOut, remember } = require('./discovery');
-const { bare, hide } = require('./emitter');
+const { bare, emitSafely, hide } = require('./emitter');
 const { invalid } = require('./errors');
 const { calculateSHA256File } = require('./functions');
-const { isHash, isObject, text, toPeer } = require('./options');
+const { isHash, isObject, isPeerId, text, toPeer } = require('./options');
 const { PexManager } = require('./pex');
 const { DHTClient, GunDiscovery, LocalDiscovery } = require('./ways');
 
@@ -21,8 +22,9 @@ class PeerDiscoveryManager extends Discovery {
   /** Remembers a peer for one content, or for all. */
   addManualPeer(peerId, address, port, infoHash) {
     const peer = toPeer('peer', { host: text('address', address), port });
-    remember(this, peer, infoHash);
-    return {
+    // Whoever answers there must be the peer, if its id is one that can be proven.
+    for (const target of isPeerId(peerId) ? multiaddrs(address, port, peerId) : [peer]) remember(this, target, infoHash);
+    const known = {
       id: typeof peerId === 'string' && peerId !== '' ? peerId : peer,
       address,
       port,
@@ -31,18 +33,27 @@ class PeerDiscoveryManager extends Discovery {
       confidence: 1,
       ...(infoHash === undefined ? {} : { infoHash, infoHashes: [infoHash] }),
     };
+    emitSafely(this, 'peer-added', known, infoHash);
+    return known;
   }
 
   /** Remembers a peer that the program is connected to. */
   addConnectedPeer(peer) {
     const target = toPeer('peer', peer);
-    for (const key of hashesOf(peer)) remember(this, target, key);
+    for (const key of hashesOf(peer)) {
+      remember(this, target, key);
+      emitSafely(this, 'peer-added', peer, key);
+    }
   }
 
   /** From now on the peer is not among those found. */
   removeConnectedPeer(peer) {
     const names = isObject(peer) ? [peer.id, peer.address && `${peer.address}:${peer.port}`] : [peer];
-    for (const name of names.filter(Boolean)) for (const key of hashesOf(peer)) leaveOut(this, name, key);
+    const named = names.filter(Boolean);
+    for (const key of hashesOf(peer)) {
+      for (const name of named) leaveOut(this, name, key);
+      if (named.length > 0) emitSafely(this, 'peer-removed', named[0], key);
+    }
   }
 
   /** Everybody who is known now, best first; nobody is asked. */
@@ -73,6 +84,12 @@ class PeerDiscoveryManager extends Discovery {
   getLocalDiscovery() {
     return part(this, LocalDiscovery);
   }
+}
+
+/** Where a peer is over TCP and over QUIC, with its id. */
+function multiaddrs(address, port, peerId) {
+  const host = `/${{ 0: 'dns', 4: 'ip4', 6: 'ip6' }[isIP(address)]}/${address}`;
+  return [`${host}/tcp/${port}/p2p/${peerId}`, `${host}/udp/${port}/quic-v1/p2p/${peerId}`];
 }
 
 /** One way of a manager: the same engine, telling only what was found that way. */

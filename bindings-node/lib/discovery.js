@@ -2,7 +2,7 @@
 // What the manager of discovery and the classes of its single ways have in common. Which ways take part say the options;
 // the engine behind all classes is the same. Not here: the classes.
 
-const { AnnouncePriority } = require('./constants');
+const { AnnouncePriority, PEER_SOURCES } = require('./constants');
 const { EngineObject, bare, emitSafely, hide } = require('./emitter');
 const { DigNatError, call, invalid, quiet, sync } = require('./errors');
 const { useGun } = require('./gun-instance');
@@ -32,7 +32,7 @@ class Discovery extends EngineObject {
   /** `way` is that of `PEER_SOURCES` which the object stands for, undefined for all. */
   constructor(options, way) {
     const owner = isObject(options) ? options[PART] : undefined;
-    const engine = owner ? owner._native : sync(() => new native.NativeDiscovery(networkJson(options)));
+    const engine = owner ? owner._native : sync(() => new native.NativeDiscovery(networkJson(remembering(options, way))));
     super(engine, true);
     hide(this, '_owner', owner);
     hide(this, '_way', way);
@@ -81,9 +81,11 @@ class Discovery extends EngineObject {
   /** Peers that have a content, as `(id, {maxPeers, timeout})` or `(id, maxPeers, timeout)`. */
   async findPeers(id, options, timeout) {
     const name = text('id', id);
+    const found = await call(() => this._native.findPeers(name, findJson(options, timeout)));
     const key = isHash(name) ? name : this.getHashForContent(name) ?? name;
-    const found = await call(() => this._native.findPeers(key, findJson(options, timeout)));
-    return listed(this, found, key);
+    const peers = listed(this, found, key);
+    emitSafely(this, 'peers-found', key, peers);
+    return peers;
   }
 
   addContentMapping(contentId, hash) {
@@ -108,8 +110,9 @@ class Discovery extends EngineObject {
     const id = text('contentId', contentId);
     const timeout = (isObject(options) ? options.timeout : options) ?? DEFAULT_TIMEOUT;
     if (!Number.isInteger(timeout) || timeout < 1) throw invalid('timeout', `${String(timeout)} is no time in ms`);
-    const known = this.getHashForContent(id);
-    if (known !== undefined) return known;
+    // What was mapped here needs nobody.
+    const mapped = this.port === 0 ? this.getHashForContent(id) : undefined;
+    if (mapped !== undefined) return mapped;
     await this.start();
     return (await call(() => this._native.findHash(id, timeout))) ?? undefined;
   }
@@ -129,6 +132,14 @@ class Discovery extends EngineObject {
     emitSafely(this, 'peer-discovered', peer, key);
     return undefined;
   }
+}
+
+/** `maxPeers` of the original is how many are remembered; in peer exchange, how many of messages. */
+function remembering(options, way) {
+  if (!isObject(options) || way === PEER_SOURCES.PEX) return options;
+  const { maxPeers, ...rest } = options;
+  const nested = isObject(options.options) ? { options: remembering(options.options, way) } : {};
+  return { ...(maxPeers === undefined ? {} : { maxKnownPeers: maxPeers }), ...rest, ...nested };
 }
 
 /** The port of the host whose contents are announced, 0 for none. */
@@ -151,10 +162,12 @@ async function announce(object, id, options) {
   const begin = (extra) => call(() => object._native.announce(key, toJson(given, extra)));
   try {
     await begin({ port });
+    emitSafely(bare(object), 'content:announced', key);
   } catch (error) {
     if (port === 0 || error.code !== 'ERR_INVALID_ARGUMENT') throw error;
     // The original announced any port. The engine answers for what it announces, so it names itself instead.
     await begin({ port: 0 });
+    emitSafely(bare(object), 'content:announced', key);
     const problem = `nothing of this process listens on port ${port}: ${key} is announced without it`;
     emitSafely(bare(object), 'warning', { error: new DigNatError('ERR_INVALID_ARGUMENT', problem, error) });
   }
@@ -170,14 +183,23 @@ async function watch(object, id, priority) {
   target._wanted.set(key, priority);
   // Before the start it only waits.
   if (target.port !== 0) sync(() => target._native.watch(key, priority));
-  if (target._announcePort !== 0) await announce(object, key, { priority });
+  // Whoever asks a single way means that way; how wide others go has no meaning there.
+  const wide = target._way === undefined ? priority : AnnouncePriority.HIGH;
+  if (target._announcePort !== 0) await announce(object, key, { priority: wide });
 }
 
 async function unwatch(object, id) {
   const key = text('id', id);
   object._wanted.delete(key);
   sync(() => object._native.unwatch(key));
-  await call(() => object._native.withdraw(key));
+  await withdraw(object, key);
+}
+
+/** Takes an announcement back; whether there was one. */
+async function withdraw(object, key) {
+  const withdrawn = await call(() => object._native.withdraw(key));
+  if (withdrawn) emitSafely(bare(object), 'content:removed', key);
+  return withdrawn;
 }
 
 /** Peers as the engine lists them, those of this object's way. */
@@ -234,4 +256,4 @@ function asTarget(name) {
   return isPeerId(name) || name.startsWith('/') || /^.+:\d{1,5}$/.test(name) ? toPeer('peer', name) : undefined;
 }
 
-module.exports = { Discovery, PART, asTarget, isLeftOut, known, leaveOut, letIn, only, remember };
+module.exports = { Discovery, PART, asTarget, isLeftOut, known, leaveOut, letIn, only, remember, withdraw };

@@ -89,9 +89,10 @@ class EngineObject extends HeardEmitter {
     return this._native.peerId ?? undefined;
   }
 
-  /** One event of the engine, for its listeners. */
+  /** One event of the engine, for its listeners. What a peer was found for is told as searches tell it, too. */
   _tell(type, event) {
-    emitSafely(this, type, event);
+    const found = type === 'peer:discovered' ? { infoHash: event.key, infoHashes: [event.key] } : undefined;
+    emitSafely(this, type, found ? { ...event, ...found } : event);
   }
 }
 

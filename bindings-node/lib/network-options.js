@@ -2,7 +2,8 @@
 // The options of the original package that were nested or came in several spellings, as the flat ones of the engine.
 // Not here: names, defaults and ranges, which the engine knows.
 
-const { isObject, toJson, toPeer } = require('./options');
+const native = require('./native');
+const { invalid, isObject, toJson, toPeer } = require('./options');
 const { NODE_TYPE } = require('./constants');
 
 // What the original called the options of Gun, where all of them were Gun's.
@@ -20,11 +21,15 @@ const GUN_NAMES = {
 
 // What the engine knows of each nested object, and what it calls it. The rest of them (caches, files) has no counterpart.
 const NESTED = {
-  dhtOptions: same('bootstrapNodes', 'dhtNetwork', 'isShardHost', 'numShardPrefixes', 'shardPrefixLength', 'shardPrefixes'),
+  dhtOptions: same('bootstrapNodes', 'dhtNetwork', 'isShardHost', 'numShardPrefixes', 'shardPrefixLength', 'shardPrefixes',
+    'maxCachedHashes', 'maxCachedPeersPerHash'),
   gunOptions: { ...GUN_NAMES, ...same('gunPeers', 'externalIp', 'externalPort', ...Object.values(GUN_NAMES)) },
   localOptions: same('interfaces'),
   pexOptions: same('exchangeInterval', 'pexInterval'),
 };
+
+// Objects whose other names must at least be those of some option. `gunOptions` may be whatever Gun takes.
+const CLOSED = ['dhtOptions', 'localOptions', 'pexOptions'];
 
 function same(...names) {
   return Object.fromEntries(names.map((name) => [name, name]));
@@ -53,7 +58,33 @@ function flat(options) {
     const relays = gunRelays(options);
     if (relays.length > 0) merged.gunPeers = relays;
   }
+  const ice = iceServers(options);
+  const turnServers = [...turnServersOf(options), ...ice.filter((server) => !isStun(server))];
+  if (turnServers.length > 0) merged.turnServers = turnServers;
+  const stunServers = ice.filter(isStun).flatMap(({ urls }) => urls);
+  if (stunServers.length > 0 && merged.stunServers === undefined) merged.stunServers = stunServers;
   return merged;
+}
+
+/** The one server that an object names the old way, then its list. */
+function turnServersOf({ turnServer, turnUsername, turnPassword, turnCredential, turnServers }) {
+  const list = isNamed(turnServers) ? [turnServers].flat() : [];
+  if (!isNamed(turnServer)) return list;
+  return [{ urls: turnServer, username: turnUsername, credential: turnPassword ?? turnCredential }, ...list];
+}
+
+/** The servers that Gun would have used for WebRTC. */
+function iceServers({ gunOptions }) {
+  const servers = isObject(gunOptions) && isObject(gunOptions.rtc) ? gunOptions.rtc.iceServers : undefined;
+  return Array.isArray(servers) ? servers.filter((server) => isObject(server) && isNamed(server.urls)) : [];
+}
+
+function isStun({ urls }) {
+  return [urls].flat().every((url) => /^stuns?:/i.test(String(url)));
+}
+
+function isNamed(value) {
+  return value !== undefined && value !== null && value !== '';
 }
 
 /** Without what is undefined or null, which would hide the nested spelling of the same option. */
@@ -65,9 +96,23 @@ function fromNested(options) {
   const found = {};
   for (const [bag, names] of Object.entries(NESTED)) {
     if (!isObject(options[bag])) continue;
+    if (CLOSED.includes(bag)) refuseUnknown(bag, options[bag]);
     Object.assign(found, renamed(options[bag], names));
   }
   return found;
+}
+
+let everyName;
+
+/** Names that no call of the engine has and none of the original's had are misspelt. */
+function refuseUnknown(bag, options) {
+  if (everyName === undefined) {
+    const { original, options: sets } = JSON.parse(native.manifest());
+    const engine = Object.values(sets).flatMap((set) => set.flatMap(({ json, aliases }) => [json, ...aliases]));
+    everyName = new Set([...original, ...engine]);
+  }
+  const wrong = Object.keys(options).find((name) => isNamed(options[name]) && !everyName.has(name));
+  if (wrong !== undefined) throw invalid(`${bag}.${wrong}`, 'no such option');
 }
 
 /** What an object has of these names, under those of the engine; its own name for something counts before others. */
@@ -114,4 +159,4 @@ function gunInstance(options) {
   return [...nested, ...gunForms(options)].find(isGunInstance);
 }
 
-module.exports = { GUN_NAMES, gunForms, gunInstance, gunRelays, networkJson, nodeJson, renamed };
+module.exports = { GUN_NAMES, gunForms, gunInstance, gunRelays, isNamed, networkJson, nodeJson, renamed, turnServersOf };

@@ -44,7 +44,8 @@ function convert(key, value) {
 }
 
 // What JSON cannot carry must neither vanish nor throw: NaN becomes text, which the engine refuses by name where it
-// wants a number; foreign objects (a Gun instance, a socket) become {}, which is ignored under unknown names only.
+// wants a number; functions and foreign objects (a Gun instance, a socket) become {}, which it passes over only under
+// names that such things have.
 function plainValue(value) {
   switch (typeof value) {
     case 'string':
@@ -59,8 +60,10 @@ function plainValue(value) {
       if (Array.isArray(value)) return value.map((item) => plainValue(item) ?? null);
       if (value instanceof URL) return value.protocol === 'file:' ? fileURLToPath(value) : value.href;
       return {};
-    default:
+    case 'undefined':
       return undefined;
+    default:
+      return {};
   }
 }
 

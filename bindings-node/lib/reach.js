@@ -8,7 +8,7 @@ const { Connection } = require('./connection');
 const { hide } = require('./emitter');
 const { DigNatError, cancelled, quiet } = require('./errors');
 const { NetworkManager } = require('./manager');
-const { gunInstance } = require('./network-options');
+const { gunInstance, isNamed, turnServersOf } = require('./network-options');
 const { connectionRegistry } = require('./registry');
 const { invalid, isObject, isPeerId, text, toJson, toWish } = require('./options');
 const { runTask } = require('./transfer');
@@ -126,23 +126,12 @@ function wishOf(options) {
  * reach this manager, so it asks for no place at the relays.
  */
 function nodeOptions(options) {
-  const { port, relays, ...rest } = options;
+  const { port, relays, turnServer, ...rest } = options;
   const own = isNamed(options.address ?? options.host) ? undefined : port;
   const { localTCPPort = own ?? options.localUDPPort ?? options.localPort } = options;
   const stunServers = options.stunServers ?? options.iceOptions?.stunServers;
   const turnServers = [options, options.turnOptions, options.iceOptions].filter(isObject).flatMap(turnServersOf);
   return { ...rest, localTCPPort, stunServers, turnServers };
-}
-
-/** The one server that an object names the old way, then its list. */
-function turnServersOf({ turnServer, turnUsername, turnPassword, turnCredential, turnServers }) {
-  const list = isNamed(turnServers) ? [turnServers].flat() : [];
-  if (!isNamed(turnServer)) return list;
-  return [{ urls: turnServer, username: turnUsername, credential: turnPassword ?? turnCredential }, ...list];
-}
-
-function isNamed(value) {
-  return value !== undefined && value !== null && value !== '';
 }
 
 /** The error of somebody who counted on Gun, but gave nothing that is Gun, says so. */

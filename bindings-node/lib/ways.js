@@ -4,7 +4,7 @@
 
 const { AnnouncePriority, PEER_SOURCES } = require('./constants');
 const { call, invalid, quiet } = require('./errors');
-const { Discovery, PART, leaveOut, only } = require('./discovery');
+const { Discovery, PART, leaveOut, only, withdraw } = require('./discovery');
 const { GUN_NAMES, renamed } = require('./network-options');
 const { isObject, text } = require('./options');
 
@@ -72,7 +72,7 @@ class GunDiscovery extends Discovery {
 
   /** Takes an announcement back, with those of its content ids; whether there was one. */
   unannounce(infoHash) {
-    return quiet(call(() => this._native.withdraw(text('infoHash', infoHash))));
+    return quiet(call(async () => withdraw(this, text('infoHash', infoHash))));
   }
 
   async mapContentIdToHash(contentId, hash) {

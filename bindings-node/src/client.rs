@@ -22,7 +22,7 @@ impl NativeClient {
     /// From one JSON object with node and client options.
     #[napi(constructor, async_runtime)]
     pub fn new(options: String) -> napi::Result<Self> {
-        let inner = FileClient::from_json(&json::value(&options)?, Unknown::Ignore).map_err(error::to_js)?;
+        let inner = FileClient::from_json(&json::value(&options)?, Unknown::Original).map_err(error::to_js)?;
         Ok(Self { inner })
     }
 

@@ -27,7 +27,8 @@ impl NativeDiscovery {
     /// From one JSON object with node options.
     #[napi(constructor, async_runtime)]
     pub fn new(options: String) -> napi::Result<Self> {
-        let inner = PeerDiscoveryManager::from_json(&json::value(&options)?, Unknown::Ignore).map_err(error::to_js)?;
+        let inner =
+            PeerDiscoveryManager::from_json(&json::value(&options)?, Unknown::Original).map_err(error::to_js)?;
         Ok(Self { inner })
     }
 

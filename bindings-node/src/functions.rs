@@ -18,7 +18,7 @@ pub fn download_file(key: String, options: String, on_progress: Option<ProgressF
     let key: ContentKey = key.parse().map_err(error::to_js)?;
     let value = json::value(&options)?;
     let (node, client) =
-        options::pair_from_json::<NodeOptions, ClientOptions>(&value, Unknown::Ignore).map_err(error::to_js)?;
+        options::pair_from_json::<NodeOptions, ClientOptions>(&value, Unknown::Original).map_err(error::to_js)?;
     let download = json::options(&options)?;
     Ok(NativeTask::new(api::download_file(key, node, client, download, callback::progress(on_progress))))
 }

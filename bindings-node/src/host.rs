@@ -21,7 +21,7 @@ impl NativeHost {
     /// From one JSON object with node and host options.
     #[napi(constructor, async_runtime)]
     pub fn new(options: String) -> napi::Result<Self> {
-        let inner = FileHost::from_json(&json::value(&options)?, Unknown::Ignore).map_err(error::to_js)?;
+        let inner = FileHost::from_json(&json::value(&options)?, Unknown::Original).map_err(error::to_js)?;
         Ok(Self { inner })
     }
 

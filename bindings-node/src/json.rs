@@ -13,9 +13,9 @@ pub(crate) fn value(text: &str) -> napi::Result<Value> {
         .map_err(|cause| error::to_js(Error::with_source(ErrorKind::Internal, "options are not JSON", cause)))
 }
 
-/// An option set; names it does not know are left out, as in the original package.
+/// An option set. Names that only the original package or other calls have are passed over.
 pub(crate) fn options<T: FromJson>(text: &str) -> napi::Result<T> {
-    T::from_json(&value(text)?, Unknown::Ignore).map_err(error::to_js)
+    T::from_json(&value(text)?, Unknown::Original).map_err(error::to_js)
 }
 
 /// A record for JavaScript.

@@ -29,7 +29,7 @@ impl NativeManager {
     /// From one JSON object with node and client options.
     #[napi(constructor, async_runtime)]
     pub fn new(options: String) -> napi::Result<Self> {
-        let inner = NetworkManager::from_json(&json::value(&options)?, Unknown::Ignore).map_err(error::to_js)?;
+        let inner = NetworkManager::from_json(&json::value(&options)?, Unknown::Original).map_err(error::to_js)?;
         Ok(Self { inner })
     }
 

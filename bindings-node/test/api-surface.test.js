@@ -145,6 +145,28 @@ test('every option of the engine is typed under its name and its other names', (
   assert.ok(propertiesOf('FractionDownloadOptions').has('outputDir'));
 });
 
+test('every typed option does something, or its comment says that it does not', () => {
+  const sets = ['NodeOptions', 'HostOptions', 'ClientOptions', 'NetworkManagerOptions', 'PeerDiscoveryOptions', 'DHTClientOptions',
+    'PexManagerOptions', 'LocalDiscoveryOptions', 'GunDiscoveryOptions', 'DHTOptions'];
+  const engine = new Set(Object.values(manifest.options).flat().flatMap(({ json, aliases }) => [json, ...aliases]));
+  const original = new Set(manifest.original);
+  // What this package makes of them is tested with the objects.
+  const handled = new Set(['announceInterval', 'announcePort', 'announceTTL', 'cleanupInterval', 'contentMapName', 'dhtOptions', 'gun',
+    'gunInstance', 'gunOptions', 'hostFileCallback', 'localOptions', 'maxCachedPeers', 'namespace', 'options', 'peerMapName', 'peerTTL',
+    'pexOptions']);
+  for (const set of sets) {
+    const symbol = resolved(exported.find((candidate) => candidate.name === set));
+    const silent = [...symbol.members.values()].filter(({ name }) => !engine.has(name) && !handled.has(name));
+    for (const member of silent) {
+      assert.ok(original.has(member.name), `${set}.${member.name} would be refused`);
+      const comment = ts.displayPartsToString(member.getDocumentationComment(checker));
+      const grouped = /without effect/.test(ts.displayPartsToString(symbol.getDocumentationComment(checker)));
+      assert.ok(grouped || /without effect/i.test(comment) || set === 'DHTClientOptions' && member.name === 'udpPort',
+        `${set}.${member.name} does nothing: ${comment}`);
+    }
+  }
+});
+
 test('enums have the values their types declare', () => {
   for (const name of ['CONNECTION_TYPE', 'NODE_TYPE', 'AnnouncePriority', 'ICECandidateType', 'PexMessageType']) {
     const symbol = resolved(exported.find((candidate) => candidate.name === name));

@@ -3,6 +3,7 @@
 // of their options. Only the local network takes part; what other ways find is the engine's business.
 
 const assert = require('node:assert/strict');
+const fs = require('node:fs');
 const path = require('node:path');
 const test = require('node:test');
 
@@ -33,6 +34,121 @@ test('a host is announced by its port and found', { timeout: 2 * DEADLINE }, asy
   // The hash of a file that is named, with the shorter form.
   const again = stopAfter(t, await within(api.announceFile(file.path, host.port, LOCAL), 'announcing a path'));
   assert.ok(await within(again.removeInfoHash(hash).then(() => true), 'taking it back'));
+});
+
+test('a mapped id is searched for by its hash, whoever searches', { timeout: 2 * DEADLINE }, async (t) => {
+  const key = hashOf('mapped');
+  const holder = stopAfter(t, new api.LocalDiscovery());
+  await within(holder.announce(key), 'announcing');
+  const manager = stopAfter(t, new api.PeerDiscoveryManager(LOCAL));
+  for (const node of [new api.NetworkManager(LOCAL), new api.FileClient(LOCAL), manager]) {
+    stopAfter(t, node);
+    await node.addContentMapping('a readable id', key);
+    const [peer] = await within(node.findPeers('a readable id', FIND), 'the search');
+    assert.equal(peer && peer.id, holder.peerId, node.constructor.name);
+  }
+  assert.deepEqual(manager.getPeersForInfoHash('a readable id').map(({ id }) => id), [holder.peerId]);
+  const seeker = stopAfter(t, new api.PeerDiscoveryManager(LOCAL));
+  seeker.addContentMapping('a readable id', key);
+  await seeker.addInfoHash('a readable id');
+  const found = event(seeker, 'peer:discovered');
+  await within(seeker.start(), 'the start');
+  assert.deepEqual([(await found).id, (await found).infoHash], [holder.peerId, key]);
+  await within(seeker.removeInfoHash('a readable id'), 'its end');
+});
+
+test('a network manager tells whom it finds, with the content', { timeout: 2 * DEADLINE }, async (t) => {
+  const key = hashOf('told');
+  const holder = stopAfter(t, new api.LocalDiscovery());
+  await within(holder.announce(key), 'announcing');
+  const manager = stopAfter(t, new api.NetworkManager(LOCAL));
+  const told = event(manager, 'peer:discovered');
+  await within(manager.findPeers(key, FIND), 'the search');
+  const { id, address, port, source, infoHash, infoHashes } = await told;
+  assert.deepEqual([id, port, source, infoHash, infoHashes], [holder.peerId, holder.port, 'local', key, [key]]);
+  assert.equal(typeof address, 'string');
+});
+
+test('the port to announce is that of the options or of the start', { timeout: 2 * DEADLINE }, async (t) => {
+  const { host } = await hostWith(t, api, 1, { ...LOCAL, localEnabled: true });
+  const [given, started] = [hashOf('announcePort'), hashOf('start')];
+  const one = stopAfter(t, new api.PeerDiscoveryManager({ ...LOCAL, announcePort: host.port }));
+  await within(one.addInfoHash(given), 'announcing');
+  const other = stopAfter(t, new api.PeerDiscoveryManager(LOCAL));
+  await within(other.start(host.port), 'the start');
+  await within(other.addInfoHash(started), 'announcing');
+  for (const key of [given, started]) {
+    const [peer] = await within(api.findPeers(key, 0, { ...LOCAL, ...FIND }), 'the search');
+    assert.equal(peer && peer.id, host.peerId);
+  }
+});
+
+test('announceFile keeps its state, and nothing is kept against the switch', { timeout: 2 * DEADLINE }, async (t) => {
+  const persistenceDir = tempDir(t);
+  const options = {
+    nodeType: api.NODE_TYPE.STANDARD, enableDHT: false, enablePEX: false, gunEnabled: false, enableLocal: true,
+    persistenceDir, priority: api.AnnouncePriority.HIGH,
+  };
+  const ids = [];
+  for (const enablePersistence of [true, true, false]) {
+    const manager = await within(api.announceFile(hashOf('kept'), 0, { ...options, enablePersistence }), 'announcing');
+    ids.push(manager.peerId);
+    await within(manager.stop(), 'the stop');
+  }
+  assert.equal(ids[0], ids[1], 'the identity is kept');
+  assert.notEqual(ids[0], ids[2]);
+  const off = path.join(tempDir(t), 'off');
+  const gun = stopAfter(t, api.createGunDiscovery({ gun: { get() {}, put() {} }, persistenceEnabled: false, persistenceDir: off }));
+  await within(gun.start(), 'the start');
+  assert.ok(!fs.existsSync(off));
+});
+
+test('hashes are kept with the other state unless that is switched off', { timeout: 2 * DEADLINE }, async (t) => {
+  for (const watchPersistHashes of [true, false]) {
+    const [persistenceDir, directory] = [tempDir(t), tempDir(t)];
+    writeFile(directory, 'a.bin', 'content');
+    const options = { ...LOCAL, localEnabled: false, directory, persistenceDir, watchPersistHashes };
+    const host = stopAfter(t, api.createHost(options));
+    await within(host.start(), 'the start');
+    assert.equal(host.getAnnouncedFiles().size, 1);
+    await within(host.stop(), 'the stop');
+    const kept = fs.readdirSync(persistenceDir).filter((name) => name.includes('hash'));
+    assert.equal(kept.length > 0, watchPersistHashes, kept.join());
+  }
+});
+
+test('so many peers are remembered as the options say', { timeout: DEADLINE }, async (t) => {
+  const key = hashOf('many');
+  const remembers = async (options) => {
+    const manager = stopAfter(t, new api.PeerDiscoveryManager({ ...LOCAL, localEnabled: false, ...options }));
+    await within(manager.start(), 'the start');
+    for (let port = 1; port <= 30; port += 1) manager.addManualPeer('', '127.0.0.1', port, key);
+    return manager.getPeersForInfoHash(key).length;
+  };
+  assert.equal(await remembers({}), 30);
+  assert.equal(await remembers({ maxPeers: 7 }), 7);
+  assert.equal(await remembers({ options: { maxPeers: 6 } }), 6);
+  assert.equal(await remembers({ dhtOptions: { maxCachedPeersPerHash: 5 } }), 5);
+  assert.throws(() => new api.PeerDiscoveryManager({ maxPeers: 1e6 }), { message: /^maxKnownPeers/ });
+});
+
+test('a misspelt option is refused by name', { timeout: DEADLINE }, async (t) => {
+  const classes = [api.FileHost, api.FileClient, api.NetworkManager, api.PeerDiscoveryManager, api.DHTClient,
+    api.LocalDiscovery, api.GunDiscovery, api.PexManager];
+  const refused = (name) => ({ code: 'ERR_INVALID_ARGUMENT', message: new RegExp(`^${name}: no such option`) });
+  for (const Class of classes) {
+    assert.throws(() => new Class({ shardPrefix: ['00'] }), refused('shardPrefix'), Class.name);
+    assert.throws(() => new Class({ options: { enableUPNP: true } }), refused('enableUPNP'), Class.name);
+    assert.throws(() => new Class({ dhtOptions: { shardPrefix: ['00'] } }), refused('dhtOptions.shardPrefix'), Class.name);
+    assert.throws(() => new Class({ onDiscovered() {} }), refused('onDiscovered'), Class.name);
+    // Gun has options of its own.
+    new Class({ gunOptions: { radisk: false, axe: false, localStorage: true } });
+  }
+  const manager = stopAfter(t, new api.PeerDiscoveryManager({ ...LOCAL, localEnabled: false }));
+  await assert.rejects(manager.announce(EMPTY_HASH, { lifetime: 5, tll: 1000 }), refused('tll'));
+  await assert.rejects(manager.findPeers(EMPTY_HASH, { maxPeer: 5 }), refused('maxPeer'));
+  await assert.rejects(api.findPeers(EMPTY_HASH, 0, { ...LOCAL, timeOut: 5 }), refused('timeOut'));
+  await assert.rejects(api.announceFile(EMPTY_HASH, 0, { ...LOCAL, prio: 'low' }), refused('prio'));
 });
 
 test('a port where nothing of this process listens is left out with a warning', { timeout: 2 * DEADLINE }, async (t) => {
@@ -91,6 +207,43 @@ test('peers that the program names are known, and left out again', { timeout: DE
   assert.deepEqual(found.map(({ id }) => id).sort(), ['127.0.0.1:10', '127.0.0.1:9', '[::1]:9']);
   assert.throws(() => manager.addManualPeer('x', '127.0.0.1', 0), { code: 'ERR_INVALID_ARGUMENT' });
   await rejects(api.addManualPeer('x', '', 9), 'ERR_INVALID_ARGUMENT');
+});
+
+test('a peer that the program names by its id must be that peer', { timeout: 2 * DEADLINE }, async (t) => {
+  const { host, hash, data } = await hostWith(t, api, 1000, { ...LOCAL, localEnabled: false });
+  const downloads = async (peerId) => {
+    const client = stopAfter(t, api.createFileClient({ ...LOCAL, localEnabled: false }));
+    const manager = client.getDiscoveryManager();
+    await within(manager.start(), 'the start');
+    manager.addManualPeer(peerId, '127.0.0.1', host.port, hash);
+    assert.deepEqual(manager.getPeersForInfoHash(hash).map(({ id, port }) => [id, port]), [[peerId, host.port]]);
+    const target = path.join(tempDir(t), 'downloaded');
+    await within(client.downloadFile(hash, target, { timeout: 2000 }), 'a download');
+    assert.equal(sha256(fs.readFileSync(target)), sha256(data));
+  };
+  await downloads(host.peerId);
+  await rejects(downloads(PEER_ID), 'ERR_NO_PEERS', 'ERR_PEER_UNREACHABLE');
+});
+
+test('what the program does is told under the names of later versions', { timeout: DEADLINE }, async (t) => {
+  const key = hashOf('events');
+  const manager = stopAfter(t, new api.PeerDiscoveryManager(LOCAL));
+  const heard = [];
+  for (const name of ['peer-added', 'peer-removed', 'peers-found', 'content:announced', 'content:removed']) {
+    manager.on(name, (...values) => heard.push([name, ...values]));
+  }
+  const peer = manager.addManualPeer('', '127.0.0.1', 9, key);
+  assert.deepEqual(heard.splice(0), [['peer-added', peer, key]]);
+  const other = { address: '127.0.0.1', port: 10, infoHash: key };
+  manager.addConnectedPeer(other);
+  manager.removeConnectedPeer(other);
+  assert.deepEqual(heard.splice(0), [['peer-added', other, key], ['peer-removed', '127.0.0.1:10', key]]);
+  const found = await within(manager.findPeers(key, { maxPeers: 1, timeout: 300 }), 'the search');
+  assert.deepEqual(heard.splice(0), [['peers-found', key, found]]);
+  await within(manager.announce(key), 'announcing');
+  await within(manager.removeInfoHash(key), 'taking it back');
+  await within(manager.removeInfoHash(key), 'nothing to take back');
+  assert.deepEqual(heard, [['content:announced', key], ['content:removed', key]]);
 });
 
 test('single ways are managers with the others switched off', { timeout: 2 * DEADLINE }, async (t) => {
@@ -246,6 +399,14 @@ test('nested options and every way to name Gun become the options of the engine'
     assert.deepEqual(flat(named).gunPeers, ['http://a/gun'], JSON.stringify(named));
     assert.equal(gunInstance(named), undefined);
   }
+  const turn = { turnServer: 'turn:turn.example', turnUsername: 'me', turnPassword: 'secret' };
+  const server = { urls: 'turn:turn.example', username: 'me', credential: 'secret' };
+  assert.deepEqual(flat(turn).turnServers, [server]);
+  assert.deepEqual(flat({ options: turn }).options.turnServers, [server]);
+  assert.deepEqual(flat({ ...turn, turnServers: [{ urls: 'turn:b' }] }).turnServers, [server, { urls: 'turn:b' }]);
+  const ice = { gunOptions: { rtc: { iceServers: [{ urls: 'stun:a:3478' }, server, { urls: ['stun:b'] }] } } };
+  assert.deepEqual([flat(ice).turnServers, flat(ice).stunServers], [[server], ['stun:a:3478', 'stun:b']]);
+  assert.deepEqual(flat({ ...ice, stunServers: ['c'] }).stunServers, ['c']);
   const live = { get() {}, put() {}, peers: ['http://a/gun'] };
   for (const named of [{ gun: live }, { gunOptions: { gun: live } }, { options: { gunInstance: live } }]) {
     assert.equal(gunInstance(named), live);
@@ -257,6 +418,12 @@ test('nested options and every way to name Gun become the options of the engine'
     const wrong = { code: 'ERR_INVALID_ARGUMENT', message: /^bootstrapNodes\[0\]/ };
     assert.throws(() => new Class({ dhtOptions: { bootstrapNodes: [{ address: '10.0.0.1' }] } }), wrong);
   }
+});
+
+test('a TURN server in the old spelling is used', { timeout: DEADLINE }, async (t) => {
+  const manager = stopAfter(t, new api.NetworkManager({ ...LOCAL, turnServer: 'turn:', turnUsername: 'me', turnPassword: 'x' }));
+  const error = await rejects(manager.start(), 'ERR_INVALID_ARGUMENT');
+  assert.match(error.message, /^turnServers: .*the host is missing/);
 });
 
 test('discovery refuses what it cannot use', { timeout: DEADLINE }, async (t) => {

@@ -203,7 +203,7 @@ test('calculateSHA256 takes bytes, text and paths', async (t) => {
   assert.throws(() => api.calculateSHA256(5), { code: 'ERR_INVALID_ARGUMENT' });
 });
 
-test('options are refused by name and foreign ones ignored', () => {
+test('options are refused by name, and those of the original passed over', () => {
   const refused = [
     [{ port: 70000 }, /^port:/],
     [{ port: NaN }, /^port:/],
@@ -220,7 +220,8 @@ test('options are refused by name and foreign ones ignored', () => {
   assert.throws(() => new api.NetworkManager({ maxPeers: Infinity }), { message: /^maxPeers:/ });
   const circular = { on() {} };
   circular.self = circular;
-  new api.FileHost({ gun: circular, gunOptions: { gun: circular }, anything: Symbol('x'), port: undefined, directory: null });
+  new api.FileHost({ gun: circular, gunOptions: { gun: circular }, enableWebRTC: true, anything: undefined, directory: null });
+  assert.throws(() => new api.FileHost({ anything: Symbol('x') }), { message: /^anything: no such option/ });
 });
 
 test('a bad option of a call is refused by name', { timeout: DEADLINE }, async (t) => {

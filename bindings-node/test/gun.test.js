@@ -139,6 +139,8 @@ test('content ids are mapped through live databases', async (t) => {
   await within(one.mapContentIdToHash('a film', hash), 'a mapping');
   const found = await within(other.findHashByContentId('a film', DEADLINE), 'a hash');
   assert.equal(found, hash);
+  // From then on it is known without asking.
+  assert.deepEqual([other.getHashForContent('a film'), other.getContentForHash(hash)], [hash, 'a film']);
   await within(one.announce(hash, { contentId: 'a film' }), 'an announcement');
   const peers = await within(other.findPeers('a film', { maxPeers: 1, timeout: DEADLINE }), 'peers');
   assert.equal(peers[0].id, one.peerId);
@@ -225,6 +227,50 @@ test('an announcement with a ttl is taken back by itself', async (t) => {
   for (const ttl of [1, 1e12, 'long']) {
     await assert.rejects(within(one.announce(brief, { ttl }), 'a refusal'), { code: 'ERR_INVALID_ARGUMENT' }, String(ttl));
   }
+});
+
+test('a record names the host of the port to announce, and says itself when it ends', async (t) => {
+  const { url } = await relay(t);
+  const hash = sha256(content(23));
+  const { host } = await hostWith(t, api, 100, { ...ONLY_GUN, gun: database(t, url) });
+  const one = stopAfter(t, api.createGunDiscovery({ gun: database(t, url), announcePort: host.port }));
+  await within(one.addInfoHash(hash), 'an announcement');
+  const record = (fits) => reads(t, url, ['dig-peers', hash, host.peerId], (fields) => fields && fields.port && fits(fields));
+  assert.equal((await record(({ ttl }) => ttl === 3600000)).port, host.port);
+  // Whoever reads it after a crash knows that it is over.
+  await within(one.announce(hash, { ttl: 60000 }), 'an announcement');
+  await record(({ ttl }) => ttl > 0 && ttl <= 60000);
+  await within(one.announce(hash), 'an announcement');
+  await record(({ ttl }) => ttl === 3600000);
+  await within(one.stop(), 'the stop');
+  await reads(t, url, ['dig-peers', hash], (fields) => fields && fields[host.peerId] === null);
+});
+
+test('so many peers are kept as the options say, and what has expired is forgotten', async (t) => {
+  const { url } = await relay(t);
+  const hash = sha256(content(24));
+  const program = database(t, url);
+  const says = (name, fields) => new Promise((resolve) => program.get('dig-peers').get(hash).get(name).put(fields, resolve));
+  // Clocks may differ by a quarter of an hour, so this one is over in a few seconds.
+  const over = Date.now() - 15 * 60000 + 4000;
+  const brief = { ip: '127.0.0.9', port: 9, timestamp: over - 60000, ttl: 60000 };
+  const persistenceDir = tempDir(t);
+  const options = { persistenceEnabled: true, persistenceDir, announceInterval: 300, cleanupInterval: 1000, maxCachedPeers: 3 };
+  const seeker = stopAfter(t, api.createGunDiscovery({ gun: database(t, url), localOnly: true, ...options }));
+  await within(says('is soon over', brief), 'a record');
+  await seeker.addInfoHash(hash);
+  await within(seeker.start(), 'the start');
+  const kept = () => fs.readdirSync(persistenceDir).map((name) => fs.readFileSync(path.join(persistenceDir, name), 'latin1')).join();
+  const knows = (name) => kept().includes(name);
+  await until('it is kept', () => knows('is soon over'));
+  await until('it is forgotten', () => !knows('is soon over'));
+  const names = ['one of many', 'two of many', 'three of many', 'four of many', 'five of many'];
+  for (const [index, name] of names.entries()) {
+    await within(says(name, { ip: '127.0.0.9', port: 10 + index, timestamp: Date.now(), ttl: 600000 }), 'a record');
+  }
+  await until('the last is kept', () => names.filter(knows).length >= 3);
+  await within(seeker.stop(), 'the stop');
+  assert.equal(names.filter(knows).length, 3);
 });
 
 test('everybody is found again when a relay comes back without its memory', async (t) => {

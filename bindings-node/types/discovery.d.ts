@@ -25,9 +25,10 @@ export interface DHTOptions {
   shardPrefixes?: string[];
   numShardPrefixes?: number;
   shardPrefixLength?: number;
-  /** Accepted without effect: TCP and UDP share one port. */
+  maxCachedHashes?: number;
+  maxCachedPeersPerHash?: number;
+  /** Without effect: TCP and UDP share one port. */
   udpPort?: number;
-  [name: string]: any;
 }
 
 /** Options of Gun, nested as in the original package. */
@@ -58,10 +59,13 @@ export interface GunOptions {
 export interface PeerDiscoveryOptions extends NodeOptions {
   /** Port of the host whose contents `addInfoHash` announces. Default 0: it only searches. */
   announcePort?: number;
-  localOptions?: { interfaces?: string[]; [name: string]: any };
-  pexOptions?: { exchangeInterval?: number; [name: string]: any };
+  localOptions?: LocalDiscoveryOptions;
+  pexOptions?: PexManagerOptions;
+  /** Without effect: the same peer is never told twice. */
   deduplicate?: boolean;
+  /** Another name of `maxKnownPeers`. */
   maxPeers?: number;
+  /** Without effect. */
   useBloomFilter?: boolean;
   options?: Omit<PeerDiscoveryOptions, 'options'>;
 }
@@ -69,9 +73,9 @@ export interface PeerDiscoveryOptions extends NodeOptions {
 export interface DHTClientOptions extends Omit<PeerDiscoveryOptions, 'options'> {
   /** Port to listen on, another name of `port`. */
   udpPort?: number;
-  maxCachedHashes?: number;
-  maxCachedPeersPerHash?: number;
+  /** Without effect: records end when they say so. */
   ttl?: number;
+  /** Without effect: what was asked for lately is kept longest. */
   updateAgeOnGet?: boolean;
 }
 
@@ -82,17 +86,24 @@ export interface PexManagerOptions extends Omit<PeerDiscoveryOptions, 'options'>
   port?: number;
   /** Another name of `pexInterval`. */
   exchangeInterval?: number;
+  /** Without effect. */
   announcePeriod?: number;
+  /** Without effect: known peers are forgotten after a week, or when others need the place. */
   peerExpiration?: number;
+  /** Without effect: the same peer is never told twice. */
   peerDeduplication?: boolean;
 }
 
 export interface LocalDiscoveryOptions extends Omit<PeerDiscoveryOptions, 'options'> {
   /** Another name of `announcePort`. */
   port?: number;
+  /** Without effect. */
   announceName?: string;
+  /** Without effect: all nodes of this library have one service, or they would not find each other. */
   serviceType?: string;
+  /** Without effect: multicast DNS answers when it is asked, and says when it is new. */
   announceInterval?: number;
+  /** Without effect, for the same reason. */
   peerTTL?: number;
 }
 
@@ -137,7 +148,8 @@ export interface AnnounceOptions {
   announceLevel?: AnnouncePriority | 'high' | 'medium' | 'low';
   /**
    * How long it is announced, in ms (1000 to 31536000000); after that it is taken back, unless it was announced again. It
-   * ends with `stop()` too. Default: until it is taken back.
+   * ends with `stop()` too. What is told to others says so itself, so it ends though this process is gone: for readers of Gun
+   * a quarter of an hour later, since clocks differ. Default: until it is taken back.
    */
   ttl?: number;
 }
@@ -152,7 +164,7 @@ export interface AnnounceFileOptions extends PeerDiscoveryOptions {
 /** Events of discovery: those of the engine, and finds with their content. */
 export interface DiscoveryEvents extends Omit<EngineEvents, 'peer:discovered'> {}
 
-/** A peer that was found for a content. */
+/** A peer that was found for a content. The listener's second argument is `infoHash`. */
 export interface FoundPeer {
   id: string;
   address: string;
@@ -197,6 +209,14 @@ declare class Discovery extends EventEmitter {
   getShardPrefixes(): string[];
   /** `peer-discovered` is the same event. */
   on(event: 'peer:discovered' | 'peer-discovered', listener: (peer: FoundPeer, infoHash: string) => void): this;
+  /** A search with `findPeers` is over. */
+  on(event: 'peers-found', listener: (infoHash: string, peers: DiscoveredPeer[]) => void): this;
+  /** The program has announced a content through this object, or taken that back. */
+  on(event: 'content:announced' | 'content:removed', listener: (id: string) => void): this;
+  /** The program has named a peer. */
+  on(event: 'peer-added', listener: (peer: any, infoHash?: string) => void): this;
+  /** The program has taken that back. */
+  on(event: 'peer-removed', listener: (peerId: string, infoHash?: string) => void): this;
   on<E extends keyof DiscoveryEvents>(event: E, listener: (value: DiscoveryEvents[E]) => void): this;
   on(event: string | symbol, listener: (...values: any[]) => void): this;
 }

@@ -6,14 +6,11 @@ import { TURNServer } from './traversal';
 
 /** Switches of the original package that are accepted and have no effect in this version. */
 export interface LaterOptions {
+  /** Without effect. */
   enableWebRTC?: boolean;
-  turnServer?: string;
-  turnUsername?: string;
-  turnPassword?: string;
-  nodeId?: string;
 }
 
-/** Options of every object that takes part in a network. */
+/** Options of every object that takes part in a network. A name that is none of the options of this package is refused. */
 export interface NodeOptions extends LaterOptions {
   /** TCP and UDP port to listen on. Default 0: a free one, the same number for both. */
   port?: number;
@@ -76,6 +73,8 @@ export interface NodeOptions extends LaterOptions {
   gunPeers?: string[];
   /** Name of this node in the Gun graph. Default its peer id, under which nobody believes anything unsigned. */
   gunNodeId?: string;
+  /** Another name of `gunNodeId`. */
+  nodeId?: string;
   /** Node of the Gun graph below which everything stands. Default none. */
   gunNamespace?: string;
   /** Node of the Gun graph below which peers stand. Default `dig-peers`. */
@@ -105,7 +104,8 @@ export interface NodeOptions extends LaterOptions {
   gun?: GunLike;
   /** Another name of `gun`. */
   gunInstance?: GunLike;
-  /** `gun`, `instance` or `peers` in it are further ways to give `gun` or `gunPeers`; its other options are those above. */
+  /** `gun`, `instance` or `peers` in it are further ways to give `gun` or `gunPeers`, and `rtc.iceServers` one to give
+   * `stunServers` and `turnServers`; its other options are those above. Those of Gun itself have no effect. */
   gunOptions?: GunOptions;
   /** Contact nothing but the local network and given addresses. Default false, or DIG_NAT_LOCAL_ONLY=1. */
   localOnly?: boolean;
@@ -113,7 +113,7 @@ export interface NodeOptions extends LaterOptions {
   interfaces?: string[];
   /** Directory for state that outlives the process. Default none. */
   persistenceDir?: string | URL;
-  /** Keep state in `persistenceDir`. Default false. */
+  /** Keep state in `persistenceDir`. Default true when that is given, else false. */
   enablePersistence?: boolean;
   /** Another name of `enablePersistence`. */
   persistenceEnabled?: boolean;
@@ -132,6 +132,10 @@ export interface NodeOptions extends LaterOptions {
   stunServers?: string[];
   /** TURN servers over which peers are reached when nothing else works; the first one is used. Default none. */
   turnServers?: TURNServer[];
+  /** Another way to give one TURN server, with the two below. */
+  turnServer?: string;
+  turnUsername?: string;
+  turnPassword?: string;
   /** Ask the router by UPnP to forward the port. Default true; never with `localOnly`. */
   enableUPnP?: boolean;
   /** Another name of `enableUPnP`. */
@@ -151,4 +155,11 @@ export interface NodeOptions extends LaterOptions {
   /** How much this node remembers of others: `light` (100 peers), `standard` (1000) or `super` (10000). Default `light`
    * for a client, else `standard`. A client or manager that is `light` never uploads. */
   nodeType?: NODE_TYPE;
+  /** Peers remembered in all, at most 100000. Default 0: by `nodeType`. */
+  maxKnownPeers?: number;
+  /** Contents for which peers are remembered, those searched for in the background included, at most 10000. Default 0: by
+   * `nodeType`. */
+  maxCachedHashes?: number;
+  /** Peers remembered of one content, at most 1000. Default 0: by `nodeType`. */
+  maxCachedPeersPerHash?: number;
 }

@@ -19,6 +19,8 @@ export interface HostWatchOptions {
   /** How widely the files of the followed directory are announced: `high`: everywhere, `medium`: local network, hash table
    * and connected peers, `low`: only the local network. Default `high`. */
   watchAnnouncePriority?: AnnouncePriority | 'high' | 'medium' | 'low';
+  /** Keep the hashes of shared files with the other state, so that a restart need not hash them again. Default true. */
+  watchPersistHashes?: boolean;
 }
 
 /** Options of sharing a directory and following what changes in it. */

@@ -45,6 +45,45 @@ async def test_the_announced_host_is_found(sample):
         assert await manager.find_hash("an id of nobody", timeout=0.2) is None
 
 
+async def test_a_mapped_id_is_searched_for_by_its_hash():
+    async with dig.PeerDiscoveryManager(**LOCAL) as holder, dig.FileClient(**LOCAL) as client:
+        await holder.announce(HASH)
+        async with dig.PeerDiscoveryManager(**LOCAL) as manager:
+            for node in (client, manager):
+                node.add_content_mapping("a readable id", HASH)
+                found = await node.find_peers("a readable id", max_peers=1, timeout=30.0)
+                assert [peer.id for peer in found] == [holder.peer_id]
+            assert [peer.id for peer in manager.peers(key="a readable id")] == [holder.peer_id]
+
+
+def test_so_many_peers_are_remembered_as_the_options_say():
+    for options, most in [({}, 30), ({"max_known_peers": 7}, 7), ({"max_cached_peers_per_hash": 5}, 5)]:
+        with sync.PeerDiscoveryManager(**LOCAL, local_enabled=False, **options) as manager:
+            for port in range(1, 31):
+                manager.add_peer(f"127.0.0.1:{port}", HASH)
+            assert len(manager.peers(key=HASH)) == most
+
+
+def test_nothing_is_kept_against_the_switch(tmp_path):
+    for enabled in (True, None, False):
+        directory = tmp_path / str(enabled)
+        with sync.PeerDiscoveryManager(
+            **LOCAL, local_enabled=False, persistence_dir=directory, enable_persistence=enabled
+        ):
+            pass
+        assert directory.exists() == (enabled is not False)
+
+
+async def test_an_announcement_has_a_lifetime():
+    async with dig.PeerDiscoveryManager(**LOCAL) as manager:
+        await manager.announce(HASH, ttl=3600.0)
+        with pytest.raises(dig.DigNatInvalidArgumentError, match="ttl"):
+            await manager.announce(HASH, ttl=0.5)
+        with pytest.raises(dig.DigNatInvalidArgumentError, match="lifetime"):
+            await manager.announce(HASH, lifetime=3600.0)
+        assert await manager.withdraw(HASH) is True
+
+
 async def test_a_search_in_the_background_is_heard_of():
     async with dig.PeerDiscoveryManager(**LOCAL) as seeker, dig.PeerDiscoveryManager(**LOCAL) as manager:
         events = seeker.events()

@@ -96,12 +96,21 @@ pub struct LightNodeOptions {
     /// Directory for state that outlives the process (identity). Default none: nothing is kept.
     #[uniffi(default = None)]
     pub persistence_dir: Option<String>,
-    /// Keep state in `persistence_dir`. Default false; setting the directory is enough.
+    /// Keep state in `persistence_dir`. Default: true when that is set.
     #[uniffi(default = None)]
     pub enable_persistence: Option<bool>,
     /// How much this node remembers of others: `light`, `standard` or `super`. Default `light`.
     #[uniffi(default = None)]
     pub node_type: Option<String>,
+    /// Peers remembered in all. Default 0: by `node_type`. Range 1 to 100000.
+    #[uniffi(default = None)]
+    pub max_known_peers: Option<u32>,
+    /// Contents for which peers are remembered. Default 0: by `node_type`. Range 1 to 10000.
+    #[uniffi(default = None)]
+    pub max_cached_hashes: Option<u32>,
+    /// Peers remembered of one content. Default 0: by `node_type`. Range 1 to 1000.
+    #[uniffi(default = None)]
+    pub max_cached_peers_per_hash: Option<u32>,
     /// Connections held at once. Default 1000, range 1 to 100000.
     #[uniffi(default = None)]
     pub max_connections: Option<u32>,
@@ -261,10 +270,13 @@ impl LightNodeOptions {
         set(&mut node.gun_peer_ttl_ms, self.gun_peer_ttl_ms);
         set_count(&mut node.gun_max_cached_peers, self.gun_max_cached_peers);
         node.node_type = self.node_type;
+        set_count(&mut node.max_known_peers, self.max_known_peers);
+        set_count(&mut node.max_cached_hashes, self.max_cached_hashes);
+        set_count(&mut node.max_cached_peers_per_hash, self.max_cached_peers_per_hash);
         set(&mut node.local_only, self.local_only);
         set(&mut node.interfaces, self.interfaces);
         node.persistence_dir = self.persistence_dir.map(Into::into);
-        set(&mut node.enable_persistence, self.enable_persistence);
+        node.enable_persistence = self.enable_persistence;
         set(&mut node.max_connections, self.max_connections);
         set(&mut node.download_limit, self.download_limit);
         set(&mut node.peer_download_limit, self.peer_download_limit);
@@ -379,6 +391,9 @@ mod tests {
             gun_peer_ttl_ms: Some(5000),
             gun_max_cached_peers: Some(50),
             node_type: Some("standard".into()),
+            max_known_peers: Some(11),
+            max_cached_hashes: Some(12),
+            max_cached_peers_per_hash: Some(13),
             local_only: Some(false),
             interfaces: Some(vec!["en0".into()]),
             persistence_dir: Some("state".into()),
@@ -432,10 +447,13 @@ mod tests {
             external_ip: None,
             external_port: 0,
             node_type: Some("standard".into()),
+            max_known_peers: 11,
+            max_cached_hashes: 12,
+            max_cached_peers_per_hash: 13,
             local_only: false,
             interfaces: vec!["en0".into()],
             persistence_dir: Some("state".into()),
-            enable_persistence: true,
+            enable_persistence: Some(true),
             max_connections: 2,
             upload_limit: 0,
             download_limit: 3,

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use dig_nat_core::base::ids::FileHash;
+use dig_nat_core::base::ids::{FileHash, PeerId};
 use dig_nat_core::base::limits;
 use dig_nat_core::base::random::Jitter;
 use dig_nat_core::base::time::Time;
@@ -14,6 +14,7 @@ use dig_nat_core::discovery::dht::machine::{Machine, Output, Setup};
 use dig_nat_core::discovery::dht::message::{Kind, Message, Peer};
 use dig_nat_core::discovery::dht::shard::Shards;
 use dig_nat_core::nat::policy::Scope;
+use dig_nat_core::wire::announcement::Announcement;
 
 const RECORDS: usize = 1000;
 
@@ -202,4 +203,30 @@ fn a_flood_of_own_keys_ends_at_the_bound_and_makes_room_again() {
     assert!(machine.announce(now, key(usize::MAX)));
     assert!(!machine.announce(now, key(0)));
     assert_eq!(machine.announced().0, limits::DHT_ANNOUNCED);
+}
+
+#[test]
+fn a_signed_record_is_kept_no_longer_than_it_says() {
+    let mut machine = machine();
+    let lookup = FileHash::of(b"content");
+    let key = provider_key(&lookup);
+    let epoch_ms = 1_800_000_000_000;
+    // Signatures are checked before the machine sees a record. One clock is right, one is ten minutes ahead, one behind.
+    let minute = Duration::from_secs(60);
+    for (number, issued_ms) in [(1, epoch_ms), (2, epoch_ms + 600_000), (3, epoch_ms - 600_000)] {
+        let peer = apart(number);
+        let (ttl, addresses) = (minute, Vec::new());
+        let announcement = Announcement { peer: PeerId::from_text("12D3KooW"), key: lookup, issued_ms, ttl, addresses };
+        let signed = [announcement.body(), vec![0; 64]].concat();
+        let provider = Peer { contact: peer.clone(), shards: None, announcement: Some(signed) };
+        assert!(machine.provided(Time::ZERO, &peer.node, Scope::Internet, &key, &provider), "{number}");
+    }
+    let mut providers = |seconds| {
+        let question = Message::new(Kind::GetProviders, key.clone());
+        let now = Time::ZERO + Duration::from_secs(seconds);
+        machine.request(now, &node(9), Scope::Internet, &question).expect("answered").providers.len()
+    };
+    assert_eq!(providers(59), 3);
+    // A clock ahead of ours makes it hold longer by as much.
+    assert_eq!((providers(61), providers(661)), (1, 0));
 }

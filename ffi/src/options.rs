@@ -112,11 +112,18 @@ pub struct DigNatNodeOptions {
     pub interfaces_count: usize,
     /// Directory for state that outlives the process (identity, hash cache). Default NULL: nothing is kept.
     pub persistence_dir: *const c_char,
-    /// Keep state in persistence_dir ("./.dig-nat-tools" when unset). Default off.
+    /// Keep state in persistence_dir ("./.dig-nat-tools" when unset). Default: on when persistence_dir is set.
     pub enable_persistence: DigNatSwitch,
     /// How much this node remembers of others: "light", "standard" or "super". Default NULL: light for a client, else
     /// standard.
     pub node_type: *const c_char,
+    /// Peers remembered in all. Default 0: by node_type. Range 1 to 100000.
+    pub max_known_peers: usize,
+    /// Contents for which peers are remembered, those searched for in the background included. Default 0: by node_type.
+    /// Range 1 to 10000.
+    pub max_cached_hashes: usize,
+    /// Peers remembered of one content. Default 0: by node_type. Range 1 to 1000.
+    pub max_cached_peers_per_hash: usize,
     /// Connections held at once. Default 1000, range 1 to 100000.
     pub max_connections: u32,
     /// Upload limit of the whole node in bytes per second. Default 0: none.
@@ -183,6 +190,8 @@ pub struct DigNatHostOptions {
     pub watch_max_file_size: u64,
     /// How widely the files of the followed directory are announced: "high", "medium" or "low". Default NULL: "high".
     pub watch_announce_priority: *const c_char,
+    /// Keep the hashes of shared files with the other state, so that a restart need not hash them again. Default on.
+    pub watch_persist_hashes: DigNatSwitch,
 }
 
 /// Options of a client or manager beyond those of every node.
@@ -396,7 +405,7 @@ pub(crate) unsafe fn node(options: *const DigNatNodeOptions) -> Result<NodeOptio
             node.interfaces = argument::texts(c.interfaces, c.interfaces_count, "interfaces")?;
         }
         node.persistence_dir = directory(c.persistence_dir, "persistence_dir")?;
-        switch(&mut node.enable_persistence, c.enable_persistence, "enable_persistence")?;
+        node.enable_persistence = choice(c.enable_persistence, "enable_persistence")?;
         number(&mut node.max_connections, c.max_connections);
         number(&mut node.upload_limit, c.upload_limit);
         number(&mut node.download_limit, c.download_limit);
@@ -431,6 +440,7 @@ pub(crate) unsafe fn host(options: *const DigNatHostOptions) -> Result<HostOptio
             argument::texts(c.watch_exclude_extensions, exclude, "watch_exclude_extensions")?;
         number(&mut host.watch_max_file_size, c.watch_max_file_size);
         text(&mut host.watch_announce_priority, c.watch_announce_priority, "watch_announce_priority")?;
+        switch(&mut host.watch_persist_hashes, c.watch_persist_hashes, "watch_persist_hashes")?;
         checked(host)
     }
 }

@@ -192,7 +192,7 @@ fn what_worked_is_remembered() {
             let dir: PathBuf = folder.path().into();
             let kept = || NodeOptions {
                 persistence_dir: Some(dir.clone()),
-                enable_persistence: true,
+                enable_persistence: Some(true),
                 ..options(&place, Vec::new())
             };
             let node = manager(kept()).await;

@@ -102,11 +102,19 @@ class NodeKeywords(TypedDict, total=False):
     comma-separated list in the environment variable ``DIG_NAT_INTERFACES``."""
     persistence_dir: Path | None
     """Directory for state that outlives the process (identity, hash cache). Default none: nothing is kept."""
-    enable_persistence: bool
-    """Keep state in ``persistence_dir`` (``./.dig-nat-tools`` when unset). Default false."""
+    enable_persistence: bool | None
+    """Keep state in ``persistence_dir`` (``./.dig-nat-tools`` when unset). Default: true when ``persistence_dir`` is
+    set."""
     node_type: str | None
     """How much this node remembers of others: ``light`` (100 peers, 50 contents, 20 peers each), ``standard`` (1000,
     200, 50) or ``super`` (10000, 1000, 200). Default: ``light`` for a client, else ``standard``."""
+    max_known_peers: int
+    """Peers remembered in all. Default 0: by ``node_type``. Range 1 to 100000."""
+    max_cached_hashes: int
+    """Contents for which peers are remembered, those searched for in the background included. Default 0: by
+    ``node_type``. Range 1 to 10000."""
+    max_cached_peers_per_hash: int
+    """Peers remembered of one content. Default 0: by ``node_type``. Range 1 to 1000."""
     max_connections: int
     """Connections held at once. Default 1000, range 1 to 100000."""
     upload_limit: int
@@ -164,6 +172,9 @@ class HostKeywords(NodeKeywords, total=False):
     watch_announce_priority: str
     """How widely the files of the followed directory are announced: ``high``: everywhere, ``medium``: local network,
     hash table and connected peers, ``low``: only the local network. Default ``high``."""
+    watch_persist_hashes: bool
+    """Keep the hashes of shared files with the other state, so that a restart need not hash them again. Default
+    true."""
 
 
 class ClientKeywords(NodeKeywords, total=False):

@@ -12,7 +12,6 @@ use super::node::{Inner, Node, Role, lock};
 use super::records::DiscoveredPeer;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::ids::{ContentKey, FileHash, PeerId};
-use crate::base::limits;
 use crate::base::options::{
     AnnounceOptions, ClientOptions, DownloadOptions, FindOptions, FromJson, HostOptions, KnownPeersOptions,
     NodeOptions, Unknown,
@@ -30,7 +29,7 @@ static NODES: Mutex<Vec<Weak<Inner>>> = Mutex::new(Vec::new());
 /// client of that one. Nothing is opened before [`start`](Self::start). Clones are the same manager.
 #[derive(Clone)]
 pub struct PeerDiscoveryManager {
-    node: Node,
+    pub(super) node: Node,
 }
 
 impl PeerDiscoveryManager {
@@ -90,18 +89,22 @@ impl PeerDiscoveryManager {
         self.node.withdraw(key).await
     }
 
-    /// Searches for a key in the background from now on; finds are events, and known when somebody asks. Of too many keys
+    /// Searches for a key in the background from now on; finds are events, and known when somebody asks. A content id with a
+    /// mapping made here stands for its hash. Of too many keys
     /// those of lowest priority give way; false when that is this one.
     ///
     /// Errors: `InvalidState` when it does not run, `InvalidArgument` for another priority than `low`, `medium`, `high`.
     pub fn watch(&self, key: &ContentKey, priority: &str) -> Result<bool> {
         let priority: Priority = priority.parse()?;
-        Ok(self.node.discovery()?.watch(key, priority))
+        Ok(self.node.discovery()?.watch(&self.node.resolved(key.clone()), priority))
     }
 
     /// Ends a search in the background. Whether there was one.
     pub fn unwatch(&self, key: &ContentKey) -> bool {
-        self.node.discovery().is_ok_and(|discovery| discovery.unwatch(key))
+        // It may have been mapped after the search began.
+        let keys = [key.clone(), self.node.resolved(key.clone())];
+        let discovery = self.node.discovery();
+        discovery.is_ok_and(|discovery| keys.iter().filter(|key| discovery.unwatch(key)).count() > 0)
     }
 
     /// See [`FileClient::find_peers`](super::FileClient::find_peers).
@@ -116,7 +119,7 @@ impl PeerDiscoveryManager {
         options.validate()?;
         let Ok(discovery) = self.node.discovery() else { return Ok(Vec::new()) };
         let known = match &options.key {
-            Some(key) => discovery.known_for(&key.parse()?),
+            Some(key) => discovery.known_for(&self.node.resolved(key.parse()?)),
             None => discovery.known_peers(),
         };
         let source: Option<SourceKind> = options.source.as_deref().map(str::parse).transpose()?;
@@ -183,36 +186,9 @@ impl PeerDiscoveryManager {
 
 impl Node {
     /// The running discovery.
-    fn discovery(&self) -> Result<PeerDiscovery> {
+    pub(super) fn discovery(&self) -> Result<PeerDiscovery> {
         let stopped = || Error::new(ErrorKind::InvalidState, "peer discovery is not running");
         self.running().map(|running| running.engine.discovery).ok_or_else(stopped)
-    }
-
-    /// Announces under a key as the options say.
-    async fn announce_for(&self, key: ContentKey, options: &AnnounceOptions) -> Result<()> {
-        let priority: Priority = options.priority.parse()?;
-        let running = self.ensure_started().await?;
-        let host = match options.port {
-            0 => self.clone(),
-            port if port == running.engine.fabric.port() => self.clone(),
-            port => Self::on_port(port).ok_or_else(|| {
-                let nobody = "nothing of this process listens there; start a host on it first, or leave it out";
-                Error::invalid("port", format_args!("{port}: {nobody}"))
-            })?,
-        };
-        let mut keys = vec![key.clone()];
-        if let (Some(id), ContentKey::Hash(hash)) = (&options.content_id, &key) {
-            self.add_content_mapping(id, *hash)?;
-            host.add_content_mapping(id, *hash)?;
-            keys.push(ContentKey::Id(id.as_str().into()));
-        }
-        let discovery = host.discovery()?;
-        for key in keys {
-            self.note_announced(&key, priority, &host)?;
-            discovery.announce(&key, priority).await;
-        }
-        self.expire(key, options.ttl_ms.map(Duration::from_millis), &running);
-        Ok(())
     }
 
     pub(super) async fn find_hash(&self, content_id: &str, timeout_ms: u64) -> Result<Option<FileHash>> {
@@ -220,7 +196,7 @@ impl Node {
         if let ContentKey::Hash(hash) = key {
             return Ok(Some(hash));
         }
-        if let Some(known) = self.hash_for_content(content_id) {
+        if let Some(known) = self.inner.library.hash_of(content_id) {
             return Ok(Some(known));
         }
         let options = DownloadOptions { timeout_ms, discover: Some(true), ..DownloadOptions::default() };
@@ -264,38 +240,6 @@ impl Node {
         dht.map(|dht| dht.shard_prefixes().iter().map(ToString::to_string).collect()).unwrap_or_default()
     }
 
-    /// Takes an announcement back, wherever it was made.
-    pub(super) async fn withdraw(&self, key: &ContentKey) -> Result<bool> {
-        let mut any = false;
-        for key in self.with_ids(key) {
-            let Some(host) = self.forget_announced(&key) else { continue };
-            any = true;
-            // A host that was stopped meanwhile has withdrawn everything.
-            if let Ok(discovery) = host.discovery() {
-                discovery.withdraw(&key).await;
-            }
-        }
-        lock(&self.inner.expiries).remove(key);
-        Ok(any)
-    }
-
-    /// Announces it no more from the next start on.
-    pub(super) fn forget_all_of(&self, key: &ContentKey) {
-        for key in self.with_ids(key) {
-            self.forget_announced(&key);
-        }
-    }
-
-    /// A key with the content ids of its hash.
-    fn with_ids(&self, key: &ContentKey) -> Vec<ContentKey> {
-        let mut keys = vec![key.clone()];
-        if let ContentKey::Hash(hash) = key {
-            let ids = self.inner.library.mappings().into_iter().filter(|(_, mapped)| mapped == hash);
-            keys.extend(ids.map(|(id, _)| ContentKey::Id(id)));
-        }
-        keys
-    }
-
     /// Lets others of this process find this node by its port.
     pub(super) fn enlist(&self) {
         let mut nodes = lock(&NODES);
@@ -304,33 +248,10 @@ impl Node {
     }
 
     /// The node of this process that listens on a port.
-    fn on_port(port: u16) -> Option<Self> {
+    pub(super) fn on_port(port: u16) -> Option<Self> {
         let nodes = lock(&NODES).clone();
         let mut running = nodes.iter().filter_map(Weak::upgrade).map(|inner| Self { inner });
         running.find(|node| node.port() == port)
-    }
-
-    /// What this node announces on demand, for the next start.
-    pub(super) fn announced_here(&self) -> Vec<(ContentKey, Priority)> {
-        let announced = lock(&self.inner.announced);
-        let here = |host: &Weak<Inner>| std::ptr::eq(host.as_ptr(), Arc::as_ptr(&self.inner));
-        let here = announced.iter().filter(|(_, (_, host))| here(host));
-        here.map(|(key, (priority, _))| (key.clone(), *priority)).collect()
-    }
-
-    fn note_announced(&self, key: &ContentKey, priority: Priority, host: &Self) -> Result<()> {
-        let mut announced = lock(&self.inner.announced);
-        if announced.len() >= limits::MAX_SHARED_FILES && !announced.contains_key(key) {
-            let full = format!("more than {} contents are announced", limits::MAX_SHARED_FILES);
-            return Err(Error::new(ErrorKind::LimitReached, full));
-        }
-        announced.insert(key.clone(), (priority, Arc::downgrade(&host.inner)));
-        Ok(())
-    }
-
-    fn forget_announced(&self, key: &ContentKey) -> Option<Self> {
-        let (_, host) = lock(&self.inner.announced).remove(key)?;
-        host.upgrade().map(|inner| Self { inner })
     }
 }
 
@@ -342,42 +263,6 @@ mod tests {
 
     fn options() -> NodeOptions {
         NodeOptions { interfaces: vec!["lo".to_owned()], local_only: true, ..NodeOptions::default() }
-    }
-
-    /// Waits until as many announcements are there.
-    async fn until_announced(node: &Node, count: usize) {
-        let there = async {
-            while lock(&node.inner.announced).len() != count {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(30), there).await.expect("in time");
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn an_announcement_with_a_lifetime_ends_by_itself() {
-        let one = PeerDiscoveryManager::new(options()).expect("made");
-        let (brief, kept): (ContentKey, ContentKey) = ("brief".parse().expect("a key"), "kept".parse().expect("a key"));
-        let ttl = |ttl_ms| AnnounceOptions { ttl_ms, ..AnnounceOptions::default() };
-        one.announce(brief.clone(), ttl(Some(1000))).await.expect("announced");
-        // Said again, it holds as the last word says.
-        one.announce(kept.clone(), ttl(Some(1000))).await.expect("announced");
-        one.announce(kept.clone(), ttl(None)).await.expect("announced");
-        assert_eq!(lock(&one.node.inner.announced).len(), 2);
-        until_announced(&one.node, 1).await;
-        assert!(!one.withdraw(&brief).await.expect("asked") && lock(&one.node.inner.expiries).is_empty());
-        // What ends by itself does not come again with the next start.
-        one.announce(brief.clone(), ttl(Some(3_600_000))).await.expect("announced");
-        one.stop().await.expect("stopped");
-        until_announced(&one.node, 1).await;
-        assert!(lock(&one.node.inner.expiries).is_empty());
-        one.start().await.expect("started");
-        assert!(one.withdraw(&kept).await.expect("asked") && !one.withdraw(&brief).await.expect("asked"));
-        for wrong in [0, 999, 366 * 24 * 3_600_000] {
-            let error = one.announce(brief.clone(), ttl(Some(wrong))).await.expect_err("out of range");
-            assert!(error.to_string().starts_with("ttl"), "{error}");
-        }
-        one.stop().await.expect("stopped");
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -62,13 +62,8 @@ impl Node {
 
     fn order(&self, key: ContentKey, options: DownloadOptions, on_progress: Option<ProgressFn>) -> Order {
         let client = &self.inner.client;
-        // A mapping made here is the user's word; asking others would only add doubt.
-        let key = match &key {
-            ContentKey::Id(id) => self.inner.library.hash_of(id).map_or(key, ContentKey::Hash),
-            ContentKey::Hash(_) => key,
-        };
         Order {
-            key,
+            key: self.resolved(key),
             peers: options.peers,
             save_path: options.save_path,
             output_dir: options.output_dir.unwrap_or_else(|| client.download_dir.clone()),

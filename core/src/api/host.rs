@@ -18,7 +18,7 @@ use crate::nat::profile::NatProfile;
 /// Shares files. Nothing is opened before [`start`](Self::start). Clones are the same host.
 #[derive(Clone)]
 pub struct FileHost {
-    node: Node,
+    pub(super) node: Node,
 }
 
 impl FileHost {

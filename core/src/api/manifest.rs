@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use crate::base::error::ErrorKind;
 use crate::base::options::{
     AddFileOptions, AnnounceOptions, ClientOptions, ConnectOptions, DownloadOptions, FindOptions, FromJson,
-    HostOptions, IceOptions, KnownPeersOptions, MappingOptions, NatOptions, NodeOptions, PunchOptions, RegistryOptions,
-    SaveConnectionOptions, TurnOptions, WatchOptions,
+    HostOptions, IceOptions, KnownPeersOptions, MappingOptions, NatOptions, NodeOptions, ORIGINAL, PunchOptions,
+    RegistryOptions, SaveConnectionOptions, TurnOptions, WatchOptions,
 };
 
 /// Operations that every binding offers, as `object.operation`.
@@ -142,6 +142,8 @@ pub fn manifest() -> Value {
             "KnownPeersOptions": set::<KnownPeersOptions>(),
             "WatchOptions": set::<WatchOptions>(),
         },
+        // Other names of the original package, which do nothing in the engine.
+        "original": ORIGINAL,
         "operations": OPERATIONS,
     })
 }

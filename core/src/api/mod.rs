@@ -1,6 +1,7 @@
 //! The facade that Rust programs and every binding use: hosts, clients, network managers, tasks, events, the manifest.
 //! Calls must be made inside a tokio runtime. Not here: protocol logic, which lives in the layers below.
 
+mod announcing;
 mod client;
 mod connect;
 mod connection;

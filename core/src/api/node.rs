@@ -2,12 +2,13 @@
 //! Not here: sharing ([`sharing`](super::sharing)) and downloads ([`downloads`](super::downloads)).
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::announcing::Announced;
 use super::connect;
 use super::connection::Connection;
 use super::events::{EventBus, EventStream};
@@ -24,7 +25,8 @@ use crate::base::node_type::NodeType;
 use crate::base::options::{ClientOptions, ConnectOptions, FindOptions, FromJson, HostOptions, NodeOptions};
 use crate::base::priority::Priority;
 use crate::discovery::manager::{DiscoveryConfig, EventSink, PeerDiscovery};
-use crate::discovery::source::{Candidate, SourceKind};
+use crate::discovery::source::Candidate;
+use crate::discovery::table::Bounds;
 use crate::fabric::{
     Fabric, FabricConfig, FabricEvent, FabricEvents, Identity, Incoming, Link, check_target, is_address,
 };
@@ -75,7 +77,7 @@ pub(super) struct Inner {
     pub(super) expiries: Mutex<BTreeMap<ContentKey, Expiry>>,
     manual: Mutex<Vec<(Candidate, Option<ContentKey>)>>,
     /// Announced on demand, besides what the library holds, and by which node.
-    pub(super) announced: Mutex<BTreeMap<ContentKey, (Priority, Weak<Inner>)>>,
+    pub(super) announced: Mutex<BTreeMap<ContentKey, Announced>>,
     /// Files that are not announced everywhere.
     pub(super) lower: Mutex<HashMap<FileHash, Priority>>,
     continuous: watch::Sender<bool>,
@@ -207,7 +209,7 @@ impl Node {
         let sink = self.sink();
         let discovery = PeerDiscovery::new(DiscoveryConfig {
             own_id: Some(fabric.local_peer()),
-            bounds: self.node_type()?.into(),
+            bounds: self.bounds()?,
             local_only: options.local_only,
             file: options.state_dir().map(|dir| dir.join("peers.json")),
             on_event: Some(Arc::clone(&sink)),
@@ -279,6 +281,7 @@ impl Node {
         for (key, priority) in self.announced_here() {
             discovery.announce(&key, priority).await;
         }
+        self.return_to_others().await;
         guard.disarm();
         let running = Running { engine, stop, tracker, inbound, reachability, ways, watches: Watches::default() };
         *inner.running.write().unwrap_or_else(PoisonError::into_inner) = Some(running.clone());
@@ -302,6 +305,7 @@ impl Node {
         let running = self.inner.running.write().unwrap_or_else(PoisonError::into_inner).take();
         let Some(running) = running else { return Ok(()) };
         running.stop.cancel();
+        self.leave_others().await;
         running.tracker.close();
         if tokio::time::timeout(limits::STOP_TIMEOUT, running.tracker.wait()).await.is_err() {
             tracing::warn!("work was still running when the node stopped");
@@ -351,6 +355,17 @@ impl Node {
         }
     }
 
+    /// What is remembered of others at most.
+    fn bounds(&self) -> Result<Bounds> {
+        let (usual, options) = (Bounds::from(self.node_type()?), &self.inner.node);
+        let or = |wanted: usize, usual: usize| if wanted == 0 { usual } else { wanted };
+        Ok(Bounds {
+            peers: or(options.max_known_peers, usual.peers),
+            keys: or(options.max_cached_hashes, usual.keys),
+            peers_per_key: or(options.max_cached_peers_per_hash, usual.peers_per_key),
+        })
+    }
+
     /// What led to which peer before: kept with the node's other files, else the program's table, else only in memory.
     async fn registry(&self) -> Result<ConnectionRegistry> {
         let Some(dir) = self.inner.node.state_dir() else {
@@ -396,7 +411,7 @@ impl Node {
 
     pub(crate) fn add_peer(&self, peer: &str, key: Option<ContentKey>) -> Result<()> {
         check_target(peer).map_err(|error| Error::with_source(ErrorKind::InvalidArgument, "peer", error))?;
-        let candidate = Candidate::new(None, vec![peer.to_owned()], SourceKind::Manual);
+        let candidate = Candidate::manual(peer);
         if let Some(running) = self.running() {
             running.engine.discovery.add_manual(candidate.clone(), key.as_ref());
         }
@@ -412,7 +427,7 @@ impl Node {
         options.validate()?;
         let running = self.ensure_started().await?;
         let timeout = std::time::Duration::from_millis(options.timeout_ms);
-        let found = running.engine.discovery.find(&key, options.max_peers, timeout).await;
+        let found = running.engine.discovery.find(&self.resolved(key), options.max_peers, timeout).await;
         Ok(found.iter().map(DiscoveredPeer::from).collect())
     }
 

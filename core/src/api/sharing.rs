@@ -181,7 +181,7 @@ impl Node {
             path: entry.path().map(Path::to_owned).unwrap_or_default(),
             hash,
             size: entry.description.layout().length(),
-            content_id: self.content_for_hash(&hash),
+            content_id: self.inner.library.id_of(&hash).map(|id| id.to_string()),
         }
     }
 
@@ -222,12 +222,23 @@ impl Node {
         Ok(had || announced)
     }
 
+    /// What to look for under a key. A mapping made here is the user's word; asking others would only add doubt.
+    pub(super) fn resolved(&self, key: ContentKey) -> ContentKey {
+        match &key {
+            ContentKey::Id(id) => self.inner.library.hash_of(id).map_or(key, ContentKey::Hash),
+            ContentKey::Hash(_) => key,
+        }
+    }
+
+    /// What was said here counts before what others have told.
     pub(crate) fn hash_for_content(&self, content_id: &str) -> Option<FileHash> {
-        self.inner.library.hash_of(content_id)
+        let told = || self.running()?.ways.gun?.known_hash(content_id);
+        self.inner.library.hash_of(content_id).or_else(told)
     }
 
     pub(crate) fn content_for_hash(&self, hash: &FileHash) -> Option<String> {
-        self.inner.library.id_of(hash).map(|id| id.to_string())
+        let told = || self.running()?.ways.gun?.known_id(hash);
+        self.inner.library.id_of(hash).map(|id| id.to_string()).or_else(told)
     }
 
     /// Describes what a callback has for a key and keeps it for later requests.
@@ -251,8 +262,8 @@ impl Node {
     }
 
     pub(super) fn cache(&self) -> Arc<HashCache> {
-        let open =
-            || Arc::new(self.inner.node.state_dir().map_or_else(HashCache::in_memory, |dir| HashCache::open(&dir)));
+        let directory = self.inner.node.state_dir().filter(|_| self.inner.host.watch_persist_hashes);
+        let open = || Arc::new(directory.map_or_else(HashCache::in_memory, |dir| HashCache::open(&dir)));
         Arc::clone(self.inner.cache.get_or_init(open))
     }
 }

@@ -291,6 +291,12 @@ pub const MAX_PEERS_FILE_BYTES: u64 = 64 * 1024 * 1024;
 pub const PEERS_SAVE_INTERVAL: Duration = Duration::from_secs(300);
 /// Known peers that were not heard of for so long are not read back: most addresses have changed by then.
 pub const KNOWN_PEER_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Peers that a node may be told to remember: ten times those of a super node, about 100 MB.
+pub const MAX_KNOWN_PEERS: usize = 100_000;
+/// Content keys whose peers a node may be told to remember: ten times those of a super node.
+pub const MAX_KNOWN_KEYS: usize = 10_000;
+/// Peers of one content that a node may be told to remember: a search yields no more.
+pub const MAX_KNOWN_PEERS_PER_KEY: usize = 1000;
 /// Content keys searched for in the background at once, whatever the node type: each is a search at every source.
 pub const MAX_WATCHED_KEYS: usize = 1000;
 /// Discovered peers waiting to be taken by one search.

@@ -32,7 +32,10 @@ pub struct OptionInfo {
 pub enum Unknown {
     /// An [`ErrorKind::InvalidArgument`](super::error::ErrorKind::InvalidArgument) naming it: catches typing errors.
     Reject,
-    /// Left out silently, as the original JavaScript package does.
+    /// The same, but names that the original JavaScript package or another call has are passed over: its programs hand one
+    /// object to several calls.
+    Original,
+    /// Left out silently.
     Ignore,
 }
 
@@ -69,9 +72,9 @@ pub trait FromJson: Sized + Default + Serialize + for<'de> Deserialize<'de> {
     }
 }
 
-/// Reads two option sets from one JSON object; with [`Unknown::Reject`] a name that neither has is an error.
+/// Reads two option sets from one JSON object; a name that neither has is treated as `unknown` says.
 pub fn pair_from_json<A: FromJson, B: FromJson>(value: &Value, unknown: Unknown) -> Result<(A, B)> {
-    if unknown == Unknown::Reject {
+    if unknown != Unknown::Ignore {
         let both = [A::TABLE, B::TABLE].concat();
         let objects = [Some(value), value.get("options")];
         for object in objects.into_iter().flatten().filter_map(Value::as_object) {
@@ -99,7 +102,7 @@ fn collect(
                     into.insert(info.json.to_owned(), value.clone());
                 }
             }
-            None if unknown == Unknown::Ignore => {}
+            None if unknown == Unknown::Ignore || unknown == Unknown::Original && original::has(name) => {}
             None => return Err(Error::invalid(name, "no such option")),
         }
     }
@@ -136,11 +139,15 @@ macro_rules! options {
 
 mod connecting;
 mod discovering;
+mod original;
+#[cfg(test)]
+mod tests;
 mod traversal;
 mod watching;
 
 pub use connecting::ConnectOptions;
 pub use discovering::{AnnounceOptions, KnownPeersOptions};
+pub use original::ORIGINAL;
 pub use traversal::{IceOptions, PunchOptions, RegistryOptions, SaveConnectionOptions, TurnOptions, TurnServerOption};
 pub use watching::WatchOptions;
 
@@ -188,7 +195,7 @@ options! {
         /// Gun relays (`https://host/gun`, `ws://host:port/gun`). Default none.
         gun_peers: Vec<String> = Vec::new(), "gunPeers" | "gun_peers";
         /// Name of this node in the Gun graph. Default none: its peer id, under which nobody believes anything unsigned.
-        gun_node_id: Option<String> = None, "gunNodeId" | "gun_node_id";
+        gun_node_id: Option<String> = None, "gunNodeId" | "nodeId" | "gun_node_id";
         /// Node of the Gun graph below which everything stands. Default none: the two below are roots.
         gun_namespace: Option<String> = None, "gunNamespace" | "gun_namespace";
         /// Node of the Gun graph below which peers stand. Default `dig-peers`.
@@ -221,11 +228,18 @@ options! {
         interfaces: Vec<String> = env_list("DIG_NAT_INTERFACES"), "interfaces";
         /// Directory for state that outlives the process (identity, hash cache). Default none: nothing is kept.
         persistence_dir: Option<PathBuf> = None, "persistenceDir" | "persistence_dir";
-        /// Keep state in `persistenceDir` (`./.dig-nat-tools` when unset). Default false.
-        enable_persistence: bool = false, "enablePersistence" | "persistenceEnabled" | "enable_persistence";
+        /// Keep state in `persistenceDir` (`./.dig-nat-tools` when unset). Default: true when `persistenceDir` is set.
+        enable_persistence: Option<bool> = None, "enablePersistence" | "persistenceEnabled" | "enable_persistence";
         /// How much this node remembers of others: `light` (100 peers, 50 contents, 20 peers each), `standard` (1000,
         /// 200, 50) or `super` (10000, 1000, 200). Default: `light` for a client, else `standard`.
         node_type: Option<String> = None, "nodeType" | "node_type";
+        /// Peers remembered in all. Default 0: by `nodeType`. Range 1 to 100000.
+        max_known_peers: usize = 0, "maxKnownPeers" | "max_known_peers";
+        /// Contents for which peers are remembered, those searched for in the background included. Default 0: by
+        /// `nodeType`. Range 1 to 10000.
+        max_cached_hashes: usize = 0, "maxCachedHashes" | "max_cached_hashes";
+        /// Peers remembered of one content. Default 0: by `nodeType`. Range 1 to 1000.
+        max_cached_peers_per_hash: usize = 0, "maxCachedPeersPerHash" | "max_cached_peers_per_hash";
         /// Connections held at once. Default 1000, range 1 to 100000.
         max_connections: u32 = limits::MAX_CONNECTIONS, "maxConnections" | "max_connections";
         /// Upload limit of the whole node in bytes per second. Default 0: none.
@@ -282,6 +296,8 @@ options! {
         /// How widely the files of the followed directory are announced: `high`: everywhere, `medium`: local network, hash
         /// table and connected peers, `low`: only the local network. Default `high`.
         watch_announce_priority: String = "high".to_owned(), "watchAnnouncePriority" | "watch_announce_priority";
+        /// Keep the hashes of shared files with the other state, so that a restart need not hash them again. Default true.
+        watch_persist_hashes: bool = true, "watchPersistHashes" | "watch_persist_hashes";
     }
 
     /// Options of a file client beyond those of every node.
@@ -406,6 +422,9 @@ impl FromJson for NodeOptions {
         in_range("pexInterval", self.pex_interval_ms, 1000, 86_400_000)?;
         in_range("gunPeers", self.gun_peers.len(), 0, limits::MAX_GUN_RELAYS)?;
         discovering::check(self)?;
+        in_range("maxKnownPeers", self.max_known_peers, 0, limits::MAX_KNOWN_PEERS)?;
+        in_range("maxCachedHashes", self.max_cached_hashes, 0, limits::MAX_KNOWN_KEYS)?;
+        in_range("maxCachedPeersPerHash", self.max_cached_peers_per_hash, 0, limits::MAX_KNOWN_PEERS_PER_KEY)?;
         in_range("portMappingLifetime", self.port_mapping_lifetime_s, 120, 86_400)?;
         in_range("stunServers", self.stun_servers.len(), 0, limits::MAX_STUN_SERVERS)?;
         in_range("relays", self.relays.len(), 0, limits::MAX_RELAYS)?;
@@ -437,9 +456,9 @@ impl NodeOptions {
     /// Where state is kept, `None` when persistence is off.
     pub fn state_dir(&self) -> Option<PathBuf> {
         match (&self.persistence_dir, self.enable_persistence) {
+            (_, Some(false)) | (None, None) => None,
             (Some(dir), _) => Some(dir.clone()),
-            (None, true) => Some(PathBuf::from("./.dig-nat-tools")),
-            (None, false) => None,
+            (None, Some(true)) => Some(PathBuf::from("./.dig-nat-tools")),
         }
     }
 }
@@ -514,69 +533,5 @@ impl FromJson for FindOptions {
     fn validate(&self) -> Result<()> {
         in_range("maxPeers", self.max_peers, 1, 1000)?;
         in_range("timeout", self.timeout_ms, 1, 3_600_000)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::base::error::ErrorKind;
-
-    #[test]
-    fn original_spellings_and_nesting_are_accepted() {
-        let options = NodeOptions::from_json(
-            &json!({"tcpPort": 8080, "persistenceEnabled": true, "options": {"enableIPv6": true}, "gun": {}}),
-            Unknown::Ignore,
-        )
-        .expect("valid");
-        assert_eq!(options.port, 8080);
-        assert!(options.enable_persistence && options.enable_ipv6);
-    }
-
-    #[test]
-    fn explicit_false_wins() {
-        let value = json!({"localEnabled": false, "enableLocal": true});
-        assert!(!NodeOptions::from_json(&value, Unknown::Reject).expect("valid").local_enabled);
-    }
-
-    #[test]
-    fn errors_name_the_option() {
-        for (value, name) in [
-            (json!({"port": 70000}), "port"),
-            (json!({"port": "x"}), "port"),
-            (json!({"prot": 1}), "prot"),
-            (json!({"maxConnections": 0}), "maxConnections"),
-            (json!([1]), "options"),
-        ] {
-            let error = NodeOptions::from_json(&value, Unknown::Reject).expect_err("must fail");
-            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
-            assert!(error.context().starts_with(name), "{error} should name {name}");
-        }
-    }
-
-    #[test]
-    fn every_option_documents_its_default() {
-        let tables = [
-            NodeOptions::TABLE,
-            HostOptions::TABLE,
-            ClientOptions::TABLE,
-            DownloadOptions::TABLE,
-            AddFileOptions::TABLE,
-            FindOptions::TABLE,
-            NatOptions::TABLE,
-            MappingOptions::TABLE,
-            ConnectOptions::TABLE,
-            PunchOptions::TABLE,
-            TurnOptions::TABLE,
-            IceOptions::TABLE,
-            RegistryOptions::TABLE,
-            SaveConnectionOptions::TABLE,
-            WatchOptions::TABLE,
-        ];
-        for info in tables.concat() {
-            assert!(info.doc.contains("Default"), "{} has no documented default", info.name);
-        }
     }
 }

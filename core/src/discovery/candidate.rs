@@ -100,6 +100,18 @@ impl Candidate {
         Self { id, addresses, source, confidence: source.default_confidence() }
     }
 
+    /// A peer that the user names by one address; its id is known if the address ends with it.
+    pub fn manual(address: &str) -> Self {
+        let (at, id) = match address.rsplit_once("/p2p/") {
+            // An address that is nothing but an id leads nowhere by itself.
+            Some((at, id)) if !at.is_empty() && !at.ends_with("/p2p-circuit") && !id.contains('/') => {
+                (at, Some(PeerId::from_text(id)))
+            }
+            _ => (address, None),
+        };
+        Self::new(id, vec![at.to_owned()], SourceKind::Manual)
+    }
+
     /// Its id, or its best address while the id is unknown.
     pub fn label(&self) -> &str {
         match &self.id {
@@ -126,6 +138,23 @@ pub fn host_and_port(address: &str) -> Option<(String, u16)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_may_tell_whose_it_is() {
+        let named = |text: &str| {
+            let candidate = Candidate::manual(text);
+            (candidate.id.map(|id| id.to_string()), candidate.addresses.concat())
+        };
+        assert_eq!(
+            named("/ip4/192.0.2.1/tcp/9/p2p/12D3"),
+            (Some("12D3".to_owned()), "/ip4/192.0.2.1/tcp/9".to_owned())
+        );
+        for plain in
+            ["192.0.2.1:9", "/ip4/192.0.2.1/tcp/9", "/p2p/12D3", "/ip4/1.2.3.4/tcp/9/p2p/relay/p2p-circuit/p2p/12D3"]
+        {
+            assert_eq!(named(plain), (None, plain.to_owned()), "{plain}");
+        }
+    }
 
     #[test]
     fn addresses_are_split_for_people() {

@@ -257,6 +257,24 @@ impl PeerDiscovery {
         }
     }
 
+    /// Whether a key is announced.
+    pub fn announces(&self, key: &ContentKey) -> bool {
+        self.shared.lock().announced.contains_key(key)
+    }
+
+    /// What this node signs of an announced key has changed: it is told anew where it is kept.
+    pub async fn renew(&self, key: &ContentKey) {
+        let (priority, sources) = {
+            let state = self.shared.lock();
+            (state.announced.get(key).copied(), state.sources.clone())
+        };
+        let Some(priority) = priority else { return };
+        let hearing = sources.iter().filter(|source| source.kind().hears(priority));
+        for result in join_all(hearing.map(|source| source.renew(key.clone()))).await {
+            self.shared.report(result);
+        }
+    }
+
     /// Takes an announcement back everywhere.
     pub async fn withdraw(&self, key: &ContentKey) {
         let sources = {

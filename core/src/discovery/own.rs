@@ -1,7 +1,9 @@
 //! This node as others shall find it: who it is, where it is reached at the moment, and its signed announcements. Not
 //! here: finding out where it is reached (`api`), and carrying announcements (the sources).
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -16,6 +18,8 @@ pub struct Own {
     signer: Signer,
     peer: PeerId,
     addresses: watch::Receiver<Vec<String>>,
+    /// Announcements that are to end. There are no more of them than announcements.
+    ends: Arc<Mutex<BTreeMap<FileHash, Instant>>>,
 }
 
 impl Own {
@@ -23,7 +27,7 @@ impl Own {
     /// could reach us.
     pub fn new(signer: Signer, addresses: watch::Receiver<Vec<String>>) -> Self {
         let peer = signer.peer();
-        Self { signer, peer, addresses }
+        Self { signer, peer, addresses, ends: Arc::default() }
     }
 
     /// Our id.
@@ -41,13 +45,35 @@ impl Own {
         self.addresses.clone()
     }
 
-    /// Signs that we have what is looked up under the key, from now on for so long, at our addresses.
+    /// What is signed for a key from now on holds no longer than until then, whoever carries it; `None`: as long as each
+    /// way of discovery wants. Whether that is new.
+    pub fn end_at(&self, key: FileHash, end: Option<Instant>) -> bool {
+        let mut ends = self.ends();
+        let before = match end {
+            Some(end) => ends.insert(key, end),
+            None => ends.remove(&key),
+        };
+        before != end
+    }
+
+    /// How long an announcement of the key holds that would do so for this time.
+    pub fn lifetime(&self, key: &FileHash, ttl: Duration) -> Duration {
+        let end = self.ends().get(key).copied();
+        end.map_or(ttl, |end| ttl.min(end.saturating_duration_since(Instant::now())))
+    }
+
+    /// Signs that we have what is looked up under the key, from now on for so long, at our addresses. It holds for less when
+    /// the announcement is to [end](Self::end_at) before.
     pub fn announce(&self, key: FileHash, now_ms: u64, ttl: Duration) -> Result<Vec<u8>> {
-        let addresses = self.addresses();
+        let (addresses, ttl) = (self.addresses(), self.lifetime(&key, ttl));
         let announcement = Announcement { peer: self.peer.clone(), key, issued_ms: now_ms, ttl, addresses };
         let mut bytes = announcement.body();
         bytes.extend(self.signer.sign(&[DOMAIN, &bytes].concat())?);
         Ok(bytes)
+    }
+
+    fn ends(&self) -> MutexGuard<'_, BTreeMap<FileHash, Instant>> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -97,6 +123,15 @@ mod tests {
             forged[index] ^= 1;
             assert!(open(&forged, &key, now).is_err(), "byte {index}");
         }
+        // One that is to end says so itself, so that it ends though nobody takes it back.
+        assert!(one.end_at(key, Some(Instant::now() + Duration::from_secs(600))) && !other.end_at(key, None));
+        let brief = open(&one.announce(key, now, hour).expect("signed"), &key, now).expect("true").ttl;
+        assert!(brief <= Duration::from_secs(600) && brief > Duration::from_secs(300), "{brief:?}");
+        assert_eq!(one.lifetime(&key, Duration::from_secs(5)), Duration::from_secs(5));
+        assert!(one.end_at(key, Some(Instant::now())));
+        assert_eq!(open(&one.announce(key, now, hour).expect("signed"), &key, now).expect("over").ttl, Duration::ZERO);
+        assert!(one.end_at(key, None) && !one.end_at(key, None));
+        assert_eq!(open(&one.announce(key, now, hour).expect("signed"), &key, now).expect("true").ttl, hour);
         // Somebody else's name under our signature.
         let mut stolen = Announcement { peer: other.peer().clone(), ..read }.body();
         stolen.extend(one.signer.sign(&[DOMAIN, &stolen].concat()).expect("signed"));

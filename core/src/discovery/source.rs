@@ -22,6 +22,12 @@ pub trait Source: Send + Sync {
     /// when the source has taken the key over; renewing it is the source's own business.
     fn announce(&self, key: ContentKey) -> BoxFuture<'_, Result<()>>;
 
+    /// Tells what is announced already at once again, because what is said of it has changed. Nothing by default: where
+    /// nothing is kept for others, everybody hears the latest when they ask.
+    fn renew(&self, _key: ContentKey) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+
     /// Takes the key back. Withdrawing an unknown key is not an error.
     fn withdraw(&self, key: ContentKey) -> BoxFuture<'_, Result<()>>;
 

@@ -80,7 +80,7 @@ pub(crate) unsafe fn known_peers(options: *const DigNatKnownPeersOptions) -> Res
     }
 }
 
-/// The options of a node that concern Gun and its own address.
+/// The options of a node that concern Gun, what it remembers, and its own address.
 pub(super) unsafe fn node(node: &mut NodeOptions, c: &DigNatNodeOptions) -> Result<()> {
     // SAFETY: by contract what the struct points to lives as long as the call.
     unsafe {
@@ -94,6 +94,9 @@ pub(super) unsafe fn node(node: &mut NodeOptions, c: &DigNatNodeOptions) -> Resu
         number(&mut node.gun_peer_ttl_ms, c.gun_peer_ttl_ms);
         number(&mut node.gun_cleanup_interval_ms, c.gun_cleanup_interval_ms);
         number(&mut node.gun_max_cached_peers, c.gun_max_cached_peers);
+        number(&mut node.max_known_peers, c.max_known_peers);
+        number(&mut node.max_cached_hashes, c.max_cached_hashes);
+        number(&mut node.max_cached_peers_per_hash, c.max_cached_peers_per_hash);
         node.external_ip = optional(c.external_ip, "external_ip")?;
         number(&mut node.external_port, c.external_port);
     }

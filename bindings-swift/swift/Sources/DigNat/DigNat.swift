@@ -2192,13 +2192,25 @@ public struct LightNodeOptions: Equatable, Hashable {
      */
     public var persistenceDir: String?
     /**
-     * Keep state in `persistence_dir`. Default false; setting the directory is enough.
+     * Keep state in `persistence_dir`. Default: true when that is set.
      */
     public var enablePersistence: Bool?
     /**
      * How much this node remembers of others: `light`, `standard` or `super`. Default `light`.
      */
     public var nodeType: String?
+    /**
+     * Peers remembered in all. Default 0: by `node_type`. Range 1 to 100000.
+     */
+    public var maxKnownPeers: UInt32?
+    /**
+     * Contents for which peers are remembered. Default 0: by `node_type`. Range 1 to 10000.
+     */
+    public var maxCachedHashes: UInt32?
+    /**
+     * Peers remembered of one content. Default 0: by `node_type`. Range 1 to 1000.
+     */
+    public var maxCachedPeersPerHash: UInt32?
     /**
      * Connections held at once. Default 1000, range 1 to 100000.
      */
@@ -2326,11 +2338,20 @@ public struct LightNodeOptions: Equatable, Hashable {
          * Directory for state that outlives the process (identity). Default none: nothing is kept.
          */persistenceDir: String? = nil, 
         /**
-         * Keep state in `persistence_dir`. Default false; setting the directory is enough.
+         * Keep state in `persistence_dir`. Default: true when that is set.
          */enablePersistence: Bool? = nil, 
         /**
          * How much this node remembers of others: `light`, `standard` or `super`. Default `light`.
          */nodeType: String? = nil, 
+        /**
+         * Peers remembered in all. Default 0: by `node_type`. Range 1 to 100000.
+         */maxKnownPeers: UInt32? = nil, 
+        /**
+         * Contents for which peers are remembered. Default 0: by `node_type`. Range 1 to 10000.
+         */maxCachedHashes: UInt32? = nil, 
+        /**
+         * Peers remembered of one content. Default 0: by `node_type`. Range 1 to 1000.
+         */maxCachedPeersPerHash: UInt32? = nil, 
         /**
          * Connections held at once. Default 1000, range 1 to 100000.
          */maxConnections: UInt32? = nil, 
@@ -2395,6 +2416,9 @@ public struct LightNodeOptions: Equatable, Hashable {
         self.persistenceDir = persistenceDir
         self.enablePersistence = enablePersistence
         self.nodeType = nodeType
+        self.maxKnownPeers = maxKnownPeers
+        self.maxCachedHashes = maxCachedHashes
+        self.maxCachedPeersPerHash = maxCachedPeersPerHash
         self.maxConnections = maxConnections
         self.downloadLimit = downloadLimit
         self.peerDownloadLimit = peerDownloadLimit
@@ -2449,6 +2473,9 @@ public struct FfiConverterTypeLightNodeOptions: FfiConverterRustBuffer {
                 persistenceDir: FfiConverterOptionString.read(from: &buf), 
                 enablePersistence: FfiConverterOptionBool.read(from: &buf), 
                 nodeType: FfiConverterOptionString.read(from: &buf), 
+                maxKnownPeers: FfiConverterOptionUInt32.read(from: &buf), 
+                maxCachedHashes: FfiConverterOptionUInt32.read(from: &buf), 
+                maxCachedPeersPerHash: FfiConverterOptionUInt32.read(from: &buf), 
                 maxConnections: FfiConverterOptionUInt32.read(from: &buf), 
                 downloadLimit: FfiConverterOptionUInt64.read(from: &buf), 
                 peerDownloadLimit: FfiConverterOptionUInt64.read(from: &buf), 
@@ -2489,6 +2516,9 @@ public struct FfiConverterTypeLightNodeOptions: FfiConverterRustBuffer {
         FfiConverterOptionString.write(value.persistenceDir, into: &buf)
         FfiConverterOptionBool.write(value.enablePersistence, into: &buf)
         FfiConverterOptionString.write(value.nodeType, into: &buf)
+        FfiConverterOptionUInt32.write(value.maxKnownPeers, into: &buf)
+        FfiConverterOptionUInt32.write(value.maxCachedHashes, into: &buf)
+        FfiConverterOptionUInt32.write(value.maxCachedPeersPerHash, into: &buf)
         FfiConverterOptionUInt32.write(value.maxConnections, into: &buf)
         FfiConverterOptionUInt64.write(value.downloadLimit, into: &buf)
         FfiConverterOptionUInt64.write(value.peerDownloadLimit, into: &buf)

@@ -112,6 +112,16 @@ impl Announcer {
         self.keys.is_empty()
     }
 
+    /// A key is due at once, because what is said of it has changed.
+    pub fn renew_one(&mut self, now: Time, lookup: &FileHash) {
+        let position = self.placement.of(lookup);
+        if let Some(entry) = self.keys.get_mut(&position) {
+            self.due.remove(&(entry.due, position));
+            entry.due = now;
+            self.due.insert((now, position));
+        }
+    }
+
     /// Everything is due at once, e.g. because our addresses have changed.
     pub fn renew(&mut self, now: Time) {
         self.due.clear();

@@ -191,6 +191,11 @@ impl Source for Dht {
         })
     }
 
+    fn renew(&self, key: ContentKey) -> BoxFuture<'_, Result<()>> {
+        self.shared.change(|state, now| state.machine.renew_one(now, &key.lookup_key()));
+        Box::pin(async { Ok(()) })
+    }
+
     fn withdraw(&self, key: ContentKey) -> BoxFuture<'_, Result<()>> {
         self.shared.change(|state, _| state.machine.withdraw(&key.lookup_key()));
         Box::pin(async { Ok(()) })

@@ -221,6 +221,12 @@ impl Machine {
         self.announcer.withdraw(lookup);
     }
 
+    /// What we say of a key has changed: it is announced again.
+    pub fn renew_one(&mut self, now: Time, lookup: &FileHash) {
+        self.announcer.renew_one(now, lookup);
+        self.pump(now);
+    }
+
     /// Our addresses have changed: everything is announced again.
     pub fn renew(&mut self, now: Time) {
         self.announcer.renew(now);
@@ -364,8 +370,10 @@ impl Machine {
         }
         let ttl = announcement.ttl.min(limits::MAX_ANNOUNCEMENT_TTL).as_millis() as u64;
         let left = announcement.issued_ms.saturating_add(ttl).saturating_sub(now_ms);
-        // A clock that is behind ours does not make it invalid before its time, nor one ahead valid for longer.
-        let left = Duration::from_millis(left).clamp(limits::MAX_CLOCK_SKEW, limits::DHT_RECORD_TTL);
+        // A clock that is behind ours does not make it invalid before its time, nor one ahead valid for longer. Whatever
+        // the clocks say, it was signed before it came.
+        let least = limits::MAX_CLOCK_SKEW.min(Duration::from_millis(ttl));
+        let left = Duration::from_millis(left).clamp(least, limits::DHT_RECORD_TTL);
         Some((announcement.issued_ms, left))
     }
 

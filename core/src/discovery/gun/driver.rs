@@ -149,6 +149,12 @@ impl Driver {
         room.then_some(()).ok_or_else(full)
     }
 
+    /// Writes it again at once.
+    pub(super) fn renew(&self, hash: &FileHash) {
+        self.lock().schedule.soon(&Job::Peer(*hash), Instant::now());
+        self.tell();
+    }
+
     pub(super) fn withdraw(&self, hash: &FileHash) {
         self.lock().schedule.leave(&Job::Peer(*hash), Instant::now());
         self.tell();
@@ -273,7 +279,7 @@ impl Driver {
 
     async fn publish_peer(&self, hash: &FileHash, leaving: bool) -> Result<()> {
         let (path, now_ms) = (self.path(hash), self.now_ms());
-        let ttl = if leaving { Duration::ZERO } else { self.config.announce_ttl };
+        let ttl = if leaving { Duration::ZERO } else { self.own.lifetime(hash, self.config.announce_ttl) };
         let announced = self.own.announce(*hash, now_ms, ttl)?;
         let ttl_ms = ttl.as_millis() as u64;
         let fields = record::announcement(&self.own.addresses(), &announced, now_ms, ttl_ms);

@@ -148,6 +148,11 @@ impl Source for GunDiscovery {
         Box::pin(async { taken })
     }
 
+    fn renew(&self, key: ContentKey) -> BoxFuture<'_, Result<()>> {
+        self.driver.renew(&key.lookup_key());
+        Box::pin(async { Ok(()) })
+    }
+
     fn withdraw(&self, key: ContentKey) -> BoxFuture<'_, Result<()>> {
         self.driver.withdraw(&key.lookup_key());
         Box::pin(async { Ok(()) })

@@ -3584,7 +3584,7 @@ data class LightNodeOptions (
     var `persistenceDir`: kotlin.String? = null 
     , 
     /**
-     * Keep state in `persistence_dir`. Default false; setting the directory is enough.
+     * Keep state in `persistence_dir`. Default: true when that is set.
      */
     var `enablePersistence`: kotlin.Boolean? = null 
     , 
@@ -3592,6 +3592,21 @@ data class LightNodeOptions (
      * How much this node remembers of others: `light`, `standard` or `super`. Default `light`.
      */
     var `nodeType`: kotlin.String? = null 
+    , 
+    /**
+     * Peers remembered in all. Default 0: by `node_type`. Range 1 to 100000.
+     */
+    var `maxKnownPeers`: kotlin.UInt? = null 
+    , 
+    /**
+     * Contents for which peers are remembered. Default 0: by `node_type`. Range 1 to 10000.
+     */
+    var `maxCachedHashes`: kotlin.UInt? = null 
+    , 
+    /**
+     * Peers remembered of one content. Default 0: by `node_type`. Range 1 to 1000.
+     */
+    var `maxCachedPeersPerHash`: kotlin.UInt? = null 
     , 
     /**
      * Connections held at once. Default 1000, range 1 to 100000.
@@ -3699,6 +3714,9 @@ public object FfiConverterTypeLightNodeOptions: FfiConverterRustBuffer<LightNode
             FfiConverterOptionalBoolean.read(buf),
             FfiConverterOptionalString.read(buf),
             FfiConverterOptionalUInt.read(buf),
+            FfiConverterOptionalUInt.read(buf),
+            FfiConverterOptionalUInt.read(buf),
+            FfiConverterOptionalUInt.read(buf),
             FfiConverterOptionalULong.read(buf),
             FfiConverterOptionalULong.read(buf),
             FfiConverterSequenceString.read(buf),
@@ -3738,6 +3756,9 @@ public object FfiConverterTypeLightNodeOptions: FfiConverterRustBuffer<LightNode
             FfiConverterOptionalString.allocationSize(value.`persistenceDir`) +
             FfiConverterOptionalBoolean.allocationSize(value.`enablePersistence`) +
             FfiConverterOptionalString.allocationSize(value.`nodeType`) +
+            FfiConverterOptionalUInt.allocationSize(value.`maxKnownPeers`) +
+            FfiConverterOptionalUInt.allocationSize(value.`maxCachedHashes`) +
+            FfiConverterOptionalUInt.allocationSize(value.`maxCachedPeersPerHash`) +
             FfiConverterOptionalUInt.allocationSize(value.`maxConnections`) +
             FfiConverterOptionalULong.allocationSize(value.`downloadLimit`) +
             FfiConverterOptionalULong.allocationSize(value.`peerDownloadLimit`) +
@@ -3777,6 +3798,9 @@ public object FfiConverterTypeLightNodeOptions: FfiConverterRustBuffer<LightNode
             FfiConverterOptionalString.write(value.`persistenceDir`, buf)
             FfiConverterOptionalBoolean.write(value.`enablePersistence`, buf)
             FfiConverterOptionalString.write(value.`nodeType`, buf)
+            FfiConverterOptionalUInt.write(value.`maxKnownPeers`, buf)
+            FfiConverterOptionalUInt.write(value.`maxCachedHashes`, buf)
+            FfiConverterOptionalUInt.write(value.`maxCachedPeersPerHash`, buf)
             FfiConverterOptionalUInt.write(value.`maxConnections`, buf)
             FfiConverterOptionalULong.write(value.`downloadLimit`, buf)
             FfiConverterOptionalULong.write(value.`peerDownloadLimit`, buf)
