@@ -311,7 +311,7 @@ test('hostFileCallback serves what no file answers', { timeout: DEADLINE }, asyn
   const byId = path.join(tempDir(t), 'by-id');
   await within(client(t).downloadByContentId('generated', { peers, savePath: byId }), 'the download by id');
   assert.ok(fs.readFileSync(byId).equals(data));
-  const options = { peers, timeout: 500, discover: false };
+  const options = { peers, timeout: 5000, discover: false };
   await rejects(client(t).downloadFile('unknown', target, options), 'ERR_CONTENT_NOT_FOUND');
   const warned = event(host, 'warning');
   await rejects(client(t).downloadFile('broken', target, options), 'ERR_CONTENT_NOT_FOUND');
