@@ -58,7 +58,7 @@ async fn start_gun(arguments: &RelayArguments) -> dig_nat_core::Result<Option<Ar
 
 /// Says where the relay is. Others need one of these addresses, with the peer id in it.
 fn ready(host: &FileHost, gun: Option<&GunRelay>, json: bool) -> anyhow::Result<()> {
-    let gun = gun.map(|gun| gun.url());
+    let gun = gun.map(GunRelay::url);
     if json {
         let (id, port, addresses) = (host.peer_id(), host.port(), host.addresses());
         let record = json!({ "peerId": id, "port": port, "addresses": addresses, "gun": gun });

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use dig_nat_core::base::limits;
 use dig_nat_core::gun::{Cell, Entry, GunBackend, GunClient, GunClientConfig, GunRelay, GunRelayConfig, Record, Value};
+use futures::{SinkExt, StreamExt};
+use tokio_tungstenite::tungstenite::Message;
 
 /// Longest any single step may take; generous, because the machine may be busy.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -47,4 +49,40 @@ async fn a_late_reader_learns_of_all_children_and_ends_with_the_client() {
     assert!(within(updates.recv()).await.is_none(), "the end is told");
     within(writer.stop()).await;
     within(relay.stop()).await;
+}
+
+/// Whoever runs a relay may send anything; nothing of it is kept beyond what a frame may have.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_sends_too_much_at_once_is_cut_and_tried_again() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let peers = vec![format!("ws://{}/gun", listener.local_addr().expect("bound"))];
+    let client = GunClient::start(GunClientConfig { peers, ..GunClientConfig::default() }).expect("valid");
+    for bytes in [limits::MAX_GUN_FRAME_BYTES, limits::MAX_GUN_FRAME_BYTES + 1] {
+        let (tcp, _) = within(listener.accept()).await.expect("it connects, and again");
+        let mut socket = within(tokio_tungstenite::accept_async(tcp)).await.expect("a client");
+        let sent = within(socket.send(Message::text(" ".repeat(bytes)))).await;
+        if bytes > limits::MAX_GUN_FRAME_BYTES {
+            // The end may come before all of it was taken.
+            drop(sent);
+            while let Some(Ok(_)) = within(socket.next()).await {}
+            break;
+        }
+        // What is just not too much is passed over; the link still works both ways.
+        sent.expect("taken");
+        let asked = r##"{"#":"hi","dam":"?","pid":"us"}"##;
+        within(socket.send(Message::text(asked))).await.expect("taken");
+        let answered = async {
+            while let Some(Ok(message)) = socket.next().await {
+                if message.to_text().is_ok_and(|text| text.contains(r#""@":"hi""#)) {
+                    return true;
+                }
+            }
+            false
+        };
+        assert!(within(answered).await, "it is not cut");
+        drop(socket);
+    }
+    // It comes back after the cut as well.
+    within(listener.accept()).await.expect("it connects once more");
+    within(client.stop()).await;
 }

@@ -28,7 +28,9 @@ fuzz_target!(|data: &[u8]| {
         match (operation % 8, session) {
             (0, _) => open.push(pex.open(now, key(argument), &peer(argument), &address(argument))),
             (1, _) => now = now + Duration::from_millis(1 << (argument % 20)),
-            (2, Some(id)) => pex.joined(now, id, argument % 2 == 0, Some(address(argument).as_str()).filter(|_| argument < 128)),
+            (2, Some(id)) => {
+                pex.joined(now, id, argument % 2 == 0, Some(address(argument).as_str()).filter(|_| argument < 128))
+            }
             (3, Some(id)) => {
                 let signed = Bytes::from(vec![argument; usize::from(argument)]);
                 pex.announced(id, signed, &[address(argument)], now + Duration::from_secs(u64::from(argument)));
@@ -39,7 +41,9 @@ fuzz_target!(|data: &[u8]| {
             }
             (5, Some(id)) => {
                 if let Some(message) = pex.message(now, id) {
-                    assert!(message.added.len() <= limits::MAX_PEX_PEERS && message.dropped.len() <= limits::MAX_PEX_PEERS);
+                    assert!(
+                        message.added.len() <= limits::MAX_PEX_PEERS && message.dropped.len() <= limits::MAX_PEX_PEERS
+                    );
                     assert!(!message.added.is_empty() || !message.dropped.is_empty());
                     let told = |(flags, entry): &(_, Entry)| told(flags, entry);
                     assert!(message.added.iter().all(told), "told of a peer that nobody reached");

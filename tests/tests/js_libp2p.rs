@@ -430,9 +430,10 @@ async fn by_public_nodes() {
     assert!(speaks.iter().any(|name| name == ECHO) && !speaks.iter().any(|name| name == protocol), "{speaks:?}");
     let target = ContentKey::Id(peer.as_str().into());
     let around = two.dht.find_node(&target, WAIT).await.expect("looked up");
-    let mut around: Vec<_> = around.iter().filter_map(|node| node.id.as_ref().map(|id| id.to_string())).collect();
+    let mut around: Vec<_> = around.iter().filter_map(|node| node.id.as_ref().map(ToString::to_string)).collect();
     let mut all: Vec<_> = nodes.iter().map(|node| node.peer.clone()).collect();
-    (around.sort(), all.sort());
+    around.sort();
+    all.sort();
     assert_eq!(around, all);
     for party in [one, two] {
         party.stop().await;

@@ -116,7 +116,13 @@ impl Relay {
         if self.outputs.is_empty() {
             // Most peers get the same as the one before them.
             let (mut last, mut frames): (Vec<Arc<str>>, Vec<Arc<str>>) = (Vec::new(), Vec::new());
-            self.outputs.extend(self.peers.extract_if(.., |_, peer| peer.is_flooded()).map(|(id, _)| Output::Cut(id)));
+            let outputs = &mut self.outputs;
+            self.peers.retain(|id, peer| {
+                if peer.is_flooded() {
+                    outputs.push_back(Output::Cut(*id));
+                }
+                !peer.is_flooded()
+            });
             for (id, peer) in self.peers.iter_mut().filter(|(_, peer)| !peer.outgoing.is_empty()) {
                 let waiting = std::mem::take(&mut peer.outgoing);
                 peer.bytes = 0;

@@ -65,10 +65,11 @@ pub async fn ask(shared: &Shared, request: u64, to: &Contact, message: &Message)
                 tracing::debug!(peer = %to.node.peer(), error = %error.full_message(), "no answer");
             }
             let is_gone = shared.fabric.is_refused(&to.node.peer());
-            shared.change(|state, now| match is_gone {
-                true => state.machine.gone(now, request),
-                false => state.machine.failed(now, request),
-            });
+            shared.change(
+                |state, now| {
+                    if is_gone { state.machine.gone(now, request) } else { state.machine.failed(now, request) }
+                },
+            );
         }
     }
 }

@@ -103,7 +103,11 @@ impl Searches {
             return;
         }
         if known.is_none() && search.told.len() >= limits::DHT_TOLD {
-            return;
+            // Anybody can make up those that nobody has signed; they do not keep the others out.
+            let is_less = |told: &&Candidate| told.confidence < candidate.confidence;
+            let least = search.told.iter().find(|(_, told)| is_less(told)).map(|(node, _)| node.clone());
+            let Some(least) = least else { return };
+            search.told.remove(&least);
         }
         search.told.insert(provider.node.clone(), candidate.clone());
         search.listeners.iter_mut().for_each(|listener| listener.tell(&candidate));
@@ -184,5 +188,69 @@ impl Search {
 impl Listener {
     fn tell(&mut self, candidate: &Candidate) {
         self.missed |= matches!(self.sender.try_send(candidate.clone()), Err(mpsc::error::TrySendError::Full(_)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::discovery::dht::key::Placement;
+    use crate::discovery::dht::machine::Setup;
+    use crate::discovery::dht::shard::Shards;
+
+    fn provider(number: u32) -> Contact {
+        let [a, b, c, d] = number.to_be_bytes();
+        let node = Node::from_bytes(&[a, b, c, d]).expect("an id");
+        Contact::new(node, [vec![4, 20 + b, c, d, 1, 6, 0x23, 0x28]])
+    }
+
+    fn machine() -> Machine {
+        let mut machine = Machine::new(Setup {
+            node: Node::from_bytes(&[9; 38]).expect("an id"),
+            placement: Placement::Hashed,
+            epoch_ms: 0,
+            capacity: 10,
+            shards: Shards::default(),
+            paths: limits::DHT_PATHS,
+            seed: 1,
+        });
+        machine.heard(Time::ZERO, &provider(0));
+        machine
+    }
+
+    #[test]
+    fn a_flood_of_providers_is_bounded_and_keeps_no_signed_one_out() {
+        let (mut searches, mut machine) = (Searches::default(), machine());
+        let (sender, _receiver) = mpsc::channel(1);
+        assert!(searches.add(Time::ZERO, FileHash::of(b"content"), sender));
+        searches.advance(Time::ZERO, &mut machine);
+        let search = |searches: &Searches| searches.0.values().next().map(|search| (search.lookup, search.told.len()));
+        let (lookup, _) = search(&searches).expect("it is there");
+        let lookup = lookup.expect("it was started");
+        for number in 1..=2 * limits::DHT_TOLD as u32 {
+            searches.found(lookup, &provider(number), false);
+        }
+        assert_eq!(search(&searches), Some((Some(lookup), limits::DHT_TOLD)));
+        for number in 10_000..10_000 + 2 * limits::DHT_TOLD as u32 {
+            searches.found(lookup, &provider(number), true);
+        }
+        assert_eq!(search(&searches), Some((Some(lookup), limits::DHT_TOLD)));
+        let told = &searches.0.values().next().expect("it is there").told;
+        assert!(told.values().all(|told| told.confidence > limits::DHT_UNSIGNED_CONFIDENCE), "the true ones are in");
+    }
+
+    #[test]
+    fn searches_are_bounded_and_those_that_nobody_wants_make_room() {
+        let mut searches = Searches::default();
+        let key = |number: usize| FileHash::of(&number.to_be_bytes());
+        let (sender, receiver) = mpsc::channel(1);
+        let started =
+            (0..2 * limits::DHT_SEARCHES).filter(|number| searches.add(Time::ZERO, key(*number), sender.clone()));
+        assert_eq!(started.count(), limits::DHT_SEARCHES);
+        assert!(searches.add(Time::ZERO, key(0), sender), "one that runs is joined");
+        drop(receiver);
+        let (sender, _receiver) = mpsc::channel(1);
+        assert!(searches.add(Time::ZERO, key(usize::MAX), sender));
+        assert_eq!(searches.0.len(), 1);
     }
 }
