@@ -151,6 +151,13 @@ test('a misspelt option is refused by name', { timeout: DEADLINE }, async (t) =>
   await assert.rejects(api.announceFile(EMPTY_HASH, 0, { ...LOCAL, prio: 'low' }), refused('prio'));
 });
 
+test('Gun without a relay and without a database is said to find nobody', { timeout: 2 * DEADLINE }, async (t) => {
+  const discovery = stopAfter(t, api.createGunDiscovery({ nodeId: 'alone', localOnly: true }));
+  const warned = event(discovery, 'warning');
+  await within(discovery.start(), 'the start');
+  assert.match((await warned).error.message, /^gunPeers: /);
+});
+
 test('a port where nothing of this process listens is left out with a warning', { timeout: 2 * DEADLINE }, async (t) => {
   const manager = stopAfter(t, new api.PeerDiscoveryManager(LOCAL));
   const warned = event(manager, 'warning');

@@ -232,6 +232,9 @@ impl Node {
             serves,
         };
         let ways = ways.start().await?;
+        if let Some(lacking) = ways.lacks_gun(options) {
+            self.warn(&lacking);
+        }
         if let Some(dht) = &ways.dht {
             tracker
                 .spawn(stop.clone().run_until_cancelled_owned(tell_of_bootstrap(dht.status(), inner.events.clone())));

@@ -198,6 +198,14 @@ fn pex_config(options: &NodeOptions) -> PexConfig {
 }
 
 impl Ways {
+    /// Why nobody will be found: Gun is all there is, and nothing leads to it.
+    pub(super) fn lacks_gun(&self, options: &NodeOptions) -> Option<Error> {
+        let others = options.local_enabled || options.dht_enabled || options.pex_enabled;
+        let lacking = options.gun_enabled && self.gun.is_none() && !others;
+        let problem = "no relay is named and no database was handed over, so nobody is found: there is no other way";
+        lacking.then(|| Error::invalid("gunPeers", problem))
+    }
+
     /// Ends what the sources do not end themselves; call it when they are stopped.
     pub(super) async fn stop(&self) {
         self.exchange.stop();
