@@ -202,7 +202,7 @@ options! {
         gun_peer_map_name: String = "dig-peers".to_owned(), "gunPeerMapName" | "gun_peer_map_name";
         /// Node of the Gun graph below which content ids stand. Default `dig-content-maps`.
         gun_content_map_name: String = "dig-content-maps".to_owned(), "gunContentMapName" | "gun_content_map_name";
-        /// How often announcements to Gun are written again, in ms; beyond a hundred a second less often. Default 60000,
+        /// How often announcements to Gun are written again, in ms; of more than ten a second each time a part. Default 60000,
         /// range 100 to 86400000.
         gun_announce_interval_ms: u64 = 60_000, "gunAnnounceInterval" | "gun_announce_interval_ms";
         /// How long announcements to Gun hold, in ms; longer than 48 h counts as 48 h. Default 3600000, range 1000 to

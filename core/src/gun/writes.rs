@@ -38,8 +38,11 @@ pub struct Writes {
     souls: HashMap<String, BTreeSet<u64>>,
     /// The latest known state of own fields, by soul and key.
     states: HashMap<(String, String), f64>,
-    /// How long answers took lately, on average.
-    latency: Duration,
+    /// How long the slowest answers took when the last one came.
+    slowest: Duration,
+    answered: Time,
+    /// What was read back stood there, and no put was ever answered.
+    silent: bool,
 }
 
 #[derive(Debug)]
@@ -137,6 +140,7 @@ impl Writes {
     /// A relay has answered a message.
     pub fn answered(&mut self, now: Now, answers: &str, ok: bool, error: Option<&str>) -> Vec<Step> {
         let Some((id, part)) = self.ids.get(answers).copied() else { return Vec::new() };
+        let slowest = self.slowest_by(now);
         let Some(write) = self.all.get_mut(&id) else { return Vec::new() };
         if let Some(error) = error {
             // Another relay may still take it.
@@ -148,8 +152,10 @@ impl Writes {
         }
         write.taken[part] = true;
         if write.attempts == 1 {
-            let (took, before) = (now.time.since(write.sent), self.latency);
-            self.latency = if before.is_zero() { took } else { (7 * before + took) / 8 };
+            // Relays answer in bursts: what is quick in one of them says nothing of the next.
+            self.slowest = slowest.max(now.time.since(write.sent));
+            self.answered = now.time;
+            self.silent = false;
         }
         if write.taken.iter().all(|taken| *taken) { vec![self.end(id, Ok(()))] } else { Vec::new() }
     }
@@ -190,6 +196,7 @@ impl Writes {
                 write.taken[index] |= leaves.all(|own| write.found.contains(&(own.0.clone(), own.1.clone())));
             }
             if write.taken.iter().all(|taken| *taken) {
+                self.silent |= self.slowest.is_zero();
                 steps.push(self.end(id, Ok(())));
             } else if lost {
                 self.send(id, now, random, &mut steps);
@@ -206,8 +213,14 @@ impl Writes {
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Now, connected: bool, random: &mut Jitter) -> Vec<Step> {
         let mut steps = Vec::new();
+        // A relay that answers has mostly lost the way of its answer. To ask a stock relay while it splits its files is worse
+        // than to tell it again: it then finds fields in the wrong file, and writes thousands of them again, many times.
+        let busy = !self.slowest.is_zero() && self.active.len() >= limits::GUN_PUTS_TO_READ_BACK;
         while let Some((at, id)) = self.timers.first().copied().filter(|(at, _)| *at <= now.time) {
             self.timers.remove(&(at, id));
+            let Some((sent, attempts)) = self.all.get(&id).map(|write| (write.sent, write.attempts)) else { continue };
+            // Others may have been sent after it, or answered slowly.
+            let patient = sent + self.patience(attempts, now);
             let Some(write) = self.all.get_mut(&id) else { continue };
             if now.time >= write.deadline || write.attempts >= limits::GUN_PUT_ATTEMPTS {
                 let error = write.refused.take().map_or(WriteError::Timeout, WriteError::Refused);
@@ -215,7 +228,9 @@ impl Writes {
             } else if !connected || !self.active.contains(&id) {
                 let deadline = write.deadline;
                 self.set_timer(id, deadline);
-            } else if write.reading {
+            } else if !write.reading && patient > now.time {
+                self.set_timer(id, patient);
+            } else if write.reading || busy {
                 self.send(id, now, random, &mut steps);
             } else {
                 write.reading = true;
@@ -224,7 +239,8 @@ impl Writes {
                     self.souls.entry(soul.clone()).or_default().insert(id);
                     steps.push(Step::Read(soul));
                 }
-                self.set_timer(id, now.time + limits::GUN_ACK_WAIT);
+                let wait = self.patience(attempts, now);
+                self.set_timer(id, now.time + wait);
             }
         }
         steps
@@ -262,10 +278,23 @@ impl Writes {
             write.ids.push(message.clone());
             steps.push(Step::Send(Message::put(message, fields)));
         }
-        // A relay that is slow because it has much to do gets ever more time: reading back is more work for it than the put.
-        let least = limits::GUN_ACK_WAIT.max(3 * self.latency);
-        let wait = least.saturating_mul(1 << (write.attempts - 1).min(8)).min(limits::MAX_GUN_ACK_WAIT);
+        let attempts = write.attempts;
+        let wait = self.patience(attempts, now);
         self.set_timer(id, now.time + wait);
+    }
+
+    /// How long an answer is waited for, to a put or to the question what became of it. A relay that is slow because it has
+    /// much to do gets ever more time: on a link that holds nothing is lost, and what is asked or sent again makes it slower.
+    fn patience(&self, attempts: u32, now: Now) -> Duration {
+        let each = limits::GUN_ACK_EACH * self.active.len() as u32;
+        let queued = if self.silent { Duration::ZERO } else { self.slowest_by(now).max(each) };
+        let least = limits::GUN_ACK_WAIT + 2 * queued;
+        least.saturating_mul(1 << attempts.saturating_sub(1).min(8)).min(limits::MAX_GUN_ACK_WAIT)
+    }
+
+    fn slowest_by(&self, now: Now) -> Duration {
+        let age = now.time.since(self.answered).as_secs_f64() / limits::GUN_SLOWEST_HALVES.as_secs_f64();
+        self.slowest.mul_f64(0.5f64.powf(age))
     }
 
     fn end(&mut self, id: u64, result: Result<(), WriteError>) -> Step {
@@ -334,4 +363,84 @@ fn split(fields: Vec<(String, String, Value)>) -> Vec<Vec<(String, String, Value
         }
     }
     parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Now {
+        Now { time: Time::ZERO + Duration::from_millis(ms), wall_ms: 1_800_000_000_000.0 + ms as f64 }
+    }
+
+    /// So many puts on their way, and the ids of their messages.
+    fn begun(count: u64, random: &mut Jitter) -> (Writes, Vec<String>) {
+        let mut writes = Writes::default();
+        for id in 0..count {
+            let entry = Entry::Value(Cell { value: Value::from("text"), state: 0.0 });
+            assert!(writes.add(id, &["a".to_owned(), format!("{id}")], &entry, at(120_000).time));
+        }
+        let id = |step| match step {
+            Step::Send(message) => message.id,
+            other => panic!("{other:?}"),
+        };
+        let ids = writes.begin(at(0), random).into_iter().map(id).collect();
+        (writes, ids)
+    }
+
+    /// What is sent and read when the next thing is due, and when that is.
+    fn next(writes: &mut Writes, random: &mut Jitter) -> (usize, usize, u64) {
+        loop {
+            let due = writes.next_timeout().expect("something waits");
+            let ms = due.as_micros().div_ceil(1000);
+            let steps = writes.handle_timeout(at(ms), true, random);
+            let count = |wanted: fn(&Step) -> bool| steps.iter().filter(|step| wanted(step)).count();
+            if !steps.is_empty() {
+                return (count(|step| matches!(step, Step::Send(_))), count(|step| matches!(step, Step::Read(_))), ms);
+            }
+        }
+    }
+
+    #[test]
+    fn a_busy_relay_that_answers_is_told_again_and_never_asked() {
+        let mut random = Jitter::from_seed(1);
+        let (mut writes, ids) = begun(512, &mut random);
+        for id in &ids[..100] {
+            let [Step::Done(_, Ok(()))] = writes.answered(at(3000), id, true, None)[..] else { panic!("not taken") };
+        }
+        // As long as those took is no time to ask.
+        let (mut told, mut ms) = (0, 0);
+        while told < 412 {
+            let (sent, read, now) = next(&mut writes, &mut random);
+            assert!(read == 0 && now > 6000, "{sent} sent, {read} read after {now} ms");
+            (told, ms) = (told + sent, now);
+        }
+        for id in &ids[100..460] {
+            assert_eq!(writes.answered(at(ms + 1), id, true, None).len(), 1, "an answer to the first of two");
+        }
+        let (sent, read, _) = next(&mut writes, &mut random);
+        assert!(sent == 0 && read > 0, "few are read back");
+    }
+
+    #[test]
+    fn a_relay_that_never_answers_is_asked_soon_once_that_is_known() {
+        let mut random = Jitter::from_seed(1);
+        let (mut writes, _) = begun(512, &mut random);
+        let (sent, read, ms) = next(&mut writes, &mut random);
+        assert!(sent == 0 && read == 512 && ms > 5000, "{sent} sent, {read} read after {ms} ms");
+        let found: Vec<Field> = (0..512)
+            .map(|id| Field {
+                soul: "a".to_owned(),
+                key: format!("{id}"),
+                cell: Cell { value: Value::from("text"), state: 0.0 },
+            })
+            .collect();
+        let steps = writes.read("a", &found.iter().collect::<Vec<_>>(), at(ms), &mut random);
+        assert!(steps.len() == 512 && writes.is_empty());
+        let entry = Entry::Value(Cell { value: Value::from("text"), state: 0.0 });
+        assert!(writes.add(1000, &["a".to_owned(), "b".to_owned()], &entry, at(120_000).time));
+        assert_eq!(writes.begin(at(ms), &mut random).len(), 1);
+        let (_, read, later) = next(&mut writes, &mut random);
+        assert_eq!((read, later), (1, ms + limits::GUN_ACK_WAIT.as_millis() as u64));
+    }
 }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dig_nat_core::base::ids::{ContentKey, FileHash, PeerId};
+use dig_nat_core::discovery::gun::record::{self, Claim};
 use dig_nat_core::discovery::gun::{GunConfig, GunDiscovery};
-use dig_nat_core::discovery::own::Own;
+use dig_nat_core::discovery::own::{self, Own};
 use dig_nat_core::discovery::source::{Candidate, Source};
 use dig_nat_core::fabric::{Identity, Signer};
 use dig_nat_core::gun::{Entry, GunBackend, GunClient, GunClientConfig};
@@ -228,36 +229,68 @@ async fn two_relays(axe: bool) {
     }
 }
 
-/// Every one of many announcements stands at the relay: a thousand, or as many as `DIG_NAT_ANNOUNCEMENTS` says.
-async fn many(axe: bool) {
+/// Every one of many announcements stands at the relay: a thousand, or as many as `DIG_NAT_ANNOUNCEMENTS` says. In the middle
+/// of it, the relay may be killed and replaced by one that knows nothing.
+async fn many(axe: bool, replaced: bool) {
     let count = std::env::var("DIG_NAT_ANNOUNCEMENTS").map_or(1000, |count| count.parse().expect("a number"));
     let mut relay = Relay::start(axe).await;
     let announcer = node(&[relay.url()], 1).await;
     let mut hashes: Vec<FileHash> = (0..count).map(|index: usize| FileHash::of(&index.to_be_bytes())).collect();
+    let before = resident_kib();
     let begun = Instant::now();
     for hash in &hashes {
         announcer.discovery.announce(ContentKey::Hash(*hash)).await.expect("room");
     }
+    if replaced {
+        let mut unconfirmed = announcer.discovery.unconfirmed();
+        let half = tokio::time::timeout(10 * WAIT, unconfirmed.wait_for(|left| *left <= count / 2));
+        half.await.expect("half of them stand there").expect("running");
+        relay.kill().await;
+        relay.replace().await;
+        // What the dead one had is unconfirmed again once the other is connected.
+        let again = tokio::time::timeout(WAIT, unconfirmed.wait_for(|left| *left > count / 2));
+        again.await.expect("all are to be written again").expect("running");
+    }
     announcer.confirmed().await;
     let announced = begun.elapsed();
+    let grown = resident_kib().saturating_sub(before);
     relay.assert_alive();
-    // For a node the stock relay reads a file, in which its neighbours stand too.
+    let peer = announcer.peer.clone();
+    // Without goodbyes: what it has said stands there without it.
+    drop(announcer.discovery);
+    announcer.backend.stop().await;
+    // For a node the stock relay reads a file, in which its neighbours stand too. Nodes are read by their souls: to follow
+    // links is more of that work.
     hashes.sort();
     let reader = client(&[relay.url()]);
-    let (reader_ref, name) = (&reader, announcer.peer.as_str());
+    let (reader_ref, name) = (&reader, &peer);
     let reads = futures::stream::iter(&hashes).map(|hash| async move {
-        let at = path(&["dig-peers", &hash.to_string(), name]);
-        let record = reader_ref.once(&at, WAIT).await.expect("running");
-        record.filter(|record| record.contains_key("announcement")).map(|_| *hash)
+        let above = format!("dig-peers/{hash}");
+        let soul = format!("{above}/{}", name.as_str());
+        let links = reader_ref.once(&[above], 10 * WAIT).await.expect("running")?;
+        let found = reader_ref.once(std::slice::from_ref(&soul), 10 * WAIT).await.expect("running")?;
+        let linked = links.get(name.as_str()).is_some_and(|cell| cell.value == dig_nat_core::gun::Value::Link(soul));
+        let Claim::Signed(bytes) = record::read(name.as_str(), &found) else { return None };
+        let opened = own::open(&bytes, hash, unix_ms()).ok()?;
+        (linked && opened.peer == *name && opened.addresses == [address(1)]).then_some(*hash)
     });
-    let there: BTreeSet<FileHash> = reads.buffer_unordered(128).filter_map(async |hash| hash).collect().await;
+    let there: BTreeSet<FileHash> = reads.buffer_unordered(256).filter_map(async |hash| hash).collect().await;
     assert_eq!(there.len(), count, "some are lost");
     let rate = count as f64 / announced.as_secs_f64();
     let all = begun.elapsed();
-    println!("{count} announcements, AXE {axe}: confirmed after {announced:?}, {rate:.0} a second; read after {all:?}");
+    println!(
+        "{count} announcements, AXE {axe}, relay replaced {replaced}: confirmed after {announced:?}, {rate:.0} a second"
+    );
+    println!("read after {all:?}; this process has grown by {grown} KiB while announcing");
     relay.assert_alive();
     reader.stop().await;
-    announcer.stop().await;
+}
+
+/// Memory of this process.
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it says so");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
 /// What is known survives a restart, with no relay there.
@@ -328,8 +361,10 @@ tests! {
     clocks_may_be_ten_minutes_wrong_with_axe: wrong_clocks(true);
     one_of_two_relays_dies_and_forgets: two_relays(false);
     one_of_two_relays_with_axe_dies_and_forgets: two_relays(true);
-    many_announcements_are_all_there: many(false);
-    many_announcements_are_all_there_with_axe: many(true);
+    many_announcements_are_all_there: many(false, false);
+    many_announcements_are_all_there_with_axe: many(true, false);
+    many_announcements_come_back_to_a_relay_that_knows_nothing: many(false, true);
+    many_announcements_come_back_to_a_relay_with_axe_that_knows_nothing: many(true, true);
     a_restart_without_a_relay_finds_what_was_known: restart_without_a_relay();
     content_ids_both_ways: content_ids(false);
     content_ids_both_ways_with_axe: content_ids(true);

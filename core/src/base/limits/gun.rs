@@ -63,6 +63,13 @@ pub const MAX_GUN_RECONNECT: Duration = Duration::from_secs(30);
 pub const GUN_LINK_PROVEN: Duration = Duration::from_secs(5);
 /// Wait for the answer to a put before it is read back; stock relays answer after 250 ms.
 pub const GUN_ACK_WAIT: Duration = Duration::from_secs(2);
+/// It is longer by twice the time that the slowest answers took lately; these are forgotten by half within this time.
+pub const GUN_SLOWEST_HALVES: Duration = Duration::from_secs(5);
+/// Or by twice this for each put that is on its way: a stock relay takes three to five milliseconds of a processor for one
+/// announcement.
+pub const GUN_ACK_EACH: Duration = Duration::from_millis(5);
+/// While at least so many are on their way to a relay that answers, one without an answer is sent again instead of read back.
+pub const GUN_PUTS_TO_READ_BACK: usize = 64;
 /// Longest such wait; doubled with each attempt up to this.
 pub const MAX_GUN_ACK_WAIT: Duration = Duration::from_secs(20);
 /// Puts of one write before it fails, besides its deadline.
@@ -131,6 +138,9 @@ pub const MAX_GUN_WATCHED: usize = 1024;
 /// Puts of announcements waiting for their answer at once. A stock relay writes its files in rounds, each of which takes
 /// nearly as long for one field as for hundreds, and after 9 s it has forgotten whom to answer.
 pub const GUN_ANNOUNCING: usize = 512;
+/// Announcements written again per second, on average, while they all come round in a third of the time for which they
+/// hold: a relay without AXE sends each of them to everybody.
+pub const GUN_RENEWALS_PER_SECOND: u32 = 10;
 /// Deadline of one put of an announcement: a stock relay that is told of thousands at once is busy for long.
 pub const GUN_ANNOUNCE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Searches at once; as many as downloads.

@@ -16,7 +16,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::schedule::{Job, Schedule};
+use self::schedule::{Job, Pace, Schedule};
 use super::book::{Book, Mapping};
 use super::record;
 use super::source::GunConfig;
@@ -40,6 +40,7 @@ pub(super) struct Driver {
     own: Own,
     backend: Arc<dyn GunBackend>,
     state: Mutex<State>,
+    pace: Pace,
     changed: Notify,
     pub(super) unconfirmed: watch::Sender<usize>,
     /// When the next announcement may begin to be watched; whoever waits for that holds it.
@@ -56,8 +57,6 @@ pub(super) struct State {
     pub(super) book: Book,
     schedule: Schedule,
     dirty: bool,
-    /// How long a put took lately, on average.
-    put_seconds: f64,
 }
 
 impl Driver {
@@ -76,11 +75,12 @@ impl Driver {
             }
         };
         let driver = Arc::new(Self {
+            pace: Pace::new(Instant::now(), config.announce_interval, config.announce_ttl),
             config,
             node,
             own,
             backend,
-            state: Mutex::new(State { book, schedule: Schedule::default(), dirty: false, put_seconds: 0.0 }),
+            state: Mutex::new(State { book, schedule: Schedule::default(), dirty: false }),
             next_watch: tokio::sync::Mutex::new(Instant::now()),
             changed: Notify::new(),
             unconfirmed: watch::channel(0).0,
@@ -226,8 +226,8 @@ impl Driver {
                     goodbye = Some(Instant::now() + limits::GUN_STOP_TIMEOUT);
                     self.lock().schedule.leave_all(Instant::now());
                 }
-                Some((job, written, took)) = running.next(), if !running.is_empty() => {
-                    self.finished(&job, &written, took);
+                Some((job, written)) = running.next(), if !running.is_empty() => {
+                    self.finished(&job, &written);
                 }
                 changed = addresses.changed(), if addresses_open => {
                     addresses_open = changed.is_ok();
@@ -250,31 +250,23 @@ impl Driver {
         }
     }
 
-    fn finished(&self, job: &Job, written: &Result<()>, took: Duration) {
+    fn finished(&self, job: &Job, written: &Result<()>) {
         if let Err(error) = written {
             tracing::debug!(?job, error = %error.full_message(), "not written to Gun");
         }
-        let config = &self.config;
         let mut state = self.lock();
-        // A hundred a second at most, and a quarter of what the relays can take, so that renewals do not crowd out what
-        // is new; but well before they expire.
-        state.put_seconds += (took.as_secs_f64() - state.put_seconds) / 16.0;
-        let each = (4.0 * state.put_seconds / limits::GUN_ANNOUNCING as f64).max(0.01);
-        let paced = Duration::from_secs_f64(each * state.schedule.len() as f64);
-        let pause = config.announce_interval.max(paced).min(config.announce_ttl / 3);
-        state.schedule.finished(job, written.is_ok(), Instant::now(), pause);
+        state.schedule.finished(job, written.is_ok(), Instant::now(), &self.pace);
         drop(state);
         self.tell();
     }
 
     /// Writes one thing.
-    async fn publish(self: Arc<Self>, job: Job, leaving: bool) -> (Job, Result<()>, Duration) {
-        let begun = Instant::now();
+    async fn publish(self: Arc<Self>, job: Job, leaving: bool) -> (Job, Result<()>) {
         let written = match &job {
             Job::Peer(hash) => self.publish_peer(hash, leaving).await,
             Job::Map(id) => self.publish_mapping(id, leaving).await,
         };
-        (job, written, begun.elapsed())
+        (job, written)
     }
 
     async fn publish_peer(&self, hash: &FileHash, leaving: bool) -> Result<()> {

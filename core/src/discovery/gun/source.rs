@@ -21,7 +21,8 @@ use crate::gun::{GunBackend, names};
 pub struct GunConfig {
     /// The name of this node in the graph. Default: its peer id, under which nothing unsigned is believed.
     pub node_id: Option<String>,
-    /// How often announcements are written again. With more than a hundred a second, less often. Default 60 s.
+    /// How often announcements are written again. Of more than ten a second, each interval has a part: all are written again
+    /// within half of the time for which they hold. Default 60 s.
     pub announce_interval: Duration,
     /// How long our announcements hold. Default 1 h.
     pub announce_ttl: Duration,

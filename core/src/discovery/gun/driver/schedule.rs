@@ -1,6 +1,11 @@
 //! What this node says through Gun, and when each of it is to be written next. Not here: writing it.
+//!
+//! A stock relay keeps what sorts together in one file of a megabyte, and reads and writes all of the file for one field in
+//! it. So what is due goes out in the order of its names, as a lift goes through the floors: from where it was last, to the
+//! end, and from the beginning. Thousands in any other order touch every file with every round, and each round is slower.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -22,14 +27,40 @@ pub(super) enum Job {
 #[derive(Default)]
 pub(super) struct Schedule {
     all: BTreeMap<Job, Said>,
+    /// What waits for its time.
     due: BTreeSet<(Instant, Job)>,
+    /// What is due and not known to stand at a relay.
+    urgent: Sweep,
+    /// What is due although a relay has it.
+    renewals: Sweep,
     unconfirmed: usize,
     watched: usize,
 }
 
+/// Jobs that are taken in their order, beginning where the last ones ended.
+#[derive(Default)]
+struct Sweep {
+    ready: BTreeSet<Job>,
+    last: Option<Job>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Turn {
+    At(Instant),
+    Urgent,
+    Renewal,
+    Writing,
+}
+
+/// When what was written is written again.
+pub(super) struct Pace {
+    begun: Instant,
+    interval: Duration,
+    ttl: Duration,
+}
+
 struct Said {
-    /// None while it is being written.
-    due: Option<Instant>,
+    turn: Turn,
     /// It has to be written again after what is being written now.
     again: bool,
     confirmed: bool,
@@ -42,10 +73,6 @@ struct Said {
 }
 
 impl Schedule {
-    pub(super) fn len(&self) -> usize {
-        self.all.len()
-    }
-
     pub(super) fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
@@ -68,7 +95,7 @@ impl Schedule {
             return false;
         }
         let said = Said {
-            due: Some(now),
+            turn: Turn::At(now),
             again: false,
             confirmed: false,
             leaving: false,
@@ -146,52 +173,61 @@ impl Schedule {
     pub(super) fn soon(&mut self, job: &Job, now: Instant) {
         let Some(said) = self.all.get_mut(job) else { return };
         self.unconfirmed += usize::from(std::mem::take(&mut said.confirmed));
-        match &mut said.due {
-            Some(due) => {
-                self.due.remove(&(*due, job.clone()));
-                *due = now;
-                self.due.insert((now, job.clone()));
-            }
-            None => said.again = true,
+        if said.turn == Turn::Writing {
+            said.again = true;
+        } else {
+            self.turn(job, Turn::At(now));
+        }
+    }
+
+    fn turn(&mut self, job: &Job, turn: Turn) {
+        let Some(said) = self.all.get_mut(job) else { return };
+        match std::mem::replace(&mut said.turn, turn) {
+            Turn::At(due) => drop(self.due.remove(&(due, job.clone()))),
+            Turn::Urgent => drop(self.urgent.ready.remove(job)),
+            Turn::Renewal => drop(self.renewals.ready.remove(job)),
+            Turn::Writing => {}
+        }
+        match turn {
+            Turn::At(due) => drop(self.due.insert((due, job.clone()))),
+            Turn::Urgent => drop(self.urgent.ready.insert(job.clone())),
+            Turn::Renewal => drop(self.renewals.ready.insert(job.clone())),
+            Turn::Writing => {}
         }
     }
 
     /// Writes all again; what is being written now only if what it says has changed.
     pub(super) fn all(&mut self, now: Instant, changed: bool) {
         for job in self.all.keys().cloned().collect::<Vec<_>>() {
-            if changed || self.all.get(&job).is_some_and(|said| said.due.is_some()) {
+            if changed || self.all.get(&job).is_some_and(|said| said.turn != Turn::Writing) {
                 self.soon(&job, now);
             }
         }
     }
 
-    /// What is due, at most so many, and whether it is to be taken back; and when the next is due. Announcements wait
-    /// while nobody could reach us.
+    /// What is due, at most so many, and whether it is to be taken back; and when the next is due. What no relay is known
+    /// to have goes first. Announcements wait while nobody could reach us.
     pub(super) fn take(&mut self, now: Instant, most: usize, reachable: bool) -> (Vec<(Job, bool)>, Option<Instant>) {
-        let mut jobs = Vec::new();
-        for (due, job) in &self.due {
-            if *due > now || jobs.len() >= most {
-                break;
-            }
-            let leaving = self.all.get(job).is_some_and(|said| said.leaving);
-            if reachable || leaving || matches!(job, Job::Map(_)) {
-                jobs.push((job.clone(), leaving));
-            }
+        while let Some((_, job)) = self.due.first().filter(|(due, _)| *due <= now).cloned() {
+            let renewal = self.all.get(&job).is_some_and(|said| said.confirmed);
+            self.turn(&job, if renewal { Turn::Renewal } else { Turn::Urgent });
         }
+        let all = &self.all;
+        let leaving = |job: &Job| all.get(job).is_some_and(|said| said.leaving);
+        let may_go = |job: &Job| reachable || leaving(job) || matches!(job, Job::Map(_));
+        let mut jobs = self.urgent.next(most, may_go);
+        jobs.extend(self.renewals.next(most - jobs.len(), may_go));
+        let jobs: Vec<(Job, bool)> = jobs.into_iter().map(|job| (job.clone(), leaving(&job))).collect();
         for (job, _) in &jobs {
-            if let Some(said) = self.all.get_mut(job)
-                && let Some(due) = said.due.take()
-            {
-                self.due.remove(&(due, job.clone()));
-            }
+            self.turn(job, Turn::Writing);
         }
-        // What waits for an address is woken by one.
-        let next = self.due.iter().map(|(due, _)| *due).find(|due| reachable || *due > now);
-        (jobs, next)
+        // What waits for an address is woken by one, and what there is no room for by what ends.
+        (jobs, self.due.first().map(|(due, _)| *due))
     }
 
     /// Something was written, or not.
-    pub(super) fn finished(&mut self, job: &Job, confirmed: bool, now: Instant, pause: Duration) {
+    pub(super) fn finished(&mut self, job: &Job, confirmed: bool, now: Instant, pace: &Pace) {
+        let count = self.all.len();
         let Some(said) = self.all.get_mut(job) else { return };
         if said.leaving && !said.again {
             let said = self.all.remove(job);
@@ -202,13 +238,61 @@ impl Schedule {
             said.confirmed = true;
             self.unconfirmed -= 1;
         }
-        let wait = match (std::mem::take(&mut said.again), confirmed) {
-            (true, _) => Duration::ZERO,
-            (false, true) => pause,
-            (false, false) => limits::GUN_ACK_WAIT,
+        let due = match (std::mem::take(&mut said.again), confirmed) {
+            (true, _) => now,
+            (false, true) => pace.again(job, count, now),
+            (false, false) => now + limits::GUN_ACK_WAIT,
         };
-        said.due = Some(now + wait);
-        self.due.insert((now + wait, job.clone()));
+        self.turn(job, Turn::At(due));
+    }
+}
+
+impl Sweep {
+    /// The next so many of those that may go.
+    fn next(&mut self, most: usize, may_go: impl Fn(&Job) -> bool) -> Vec<Job> {
+        let from = self.last.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let after = self.ready.range((from, Bound::Unbounded));
+        // Without a last one these are all of them.
+        let before = self.last.iter().flat_map(|last| self.ready.range(..=last));
+        let next: Vec<Job> = after.chain(before).filter(|job| may_go(job)).take(most).cloned().collect();
+        self.last = next.last().cloned().or(self.last.take());
+        next
+    }
+}
+
+impl Pace {
+    /// Every interval, but so that what was written is written again well before it expires.
+    pub(super) fn new(begun: Instant, interval: Duration, ttl: Duration) -> Self {
+        Self { begun, interval, ttl }
+    }
+
+    /// When this is to be written again, as one of so many.
+    ///
+    /// A few are written again every interval. Of more, each interval has its share, those that sort together: a relay
+    /// without AXE sends each of them to everybody who is connected to it, and they hold for much longer.
+    fn again(&self, job: &Job, count: usize, now: Instant) -> Instant {
+        let longest = self.ttl / 3;
+        let share = self.interval.as_secs_f64() * f64::from(limits::GUN_RENEWALS_PER_SECOND);
+        let most = longest.as_secs_f64() / self.interval.as_secs_f64();
+        let rounds = (count as f64 / share).ceil().min(most.floor()).max(1.0) as u64;
+        if rounds == 1 {
+            return now + self.interval.min(longest);
+        }
+        let earliest = now.saturating_duration_since(self.begun) + self.interval / 2;
+        let next = (earliest.as_secs_f64() / self.interval.as_secs_f64()) as u64 + 1;
+        let wait = (job.place(rounds) + rounds - next % rounds) % rounds;
+        self.begun + self.interval.mul_f64((next + wait) as f64)
+    }
+}
+
+impl Job {
+    /// In which of so many parts of all names this one is.
+    fn place(&self, parts: u64) -> u64 {
+        let first = match self {
+            Self::Peer(hash) => u64::from_be_bytes(std::array::from_fn(|index| hash.as_bytes()[index])),
+            Self::Map(id) => u64::from_be_bytes(std::array::from_fn(|index| *id.as_bytes().get(index).unwrap_or(&0))),
+        };
+        (u128::from(first) * u128::from(parts) >> 64) as u64
     }
 }
 
@@ -216,24 +300,27 @@ impl Schedule {
 mod tests {
     use super::*;
 
+    const HOUR: Duration = Duration::from_secs(3600);
+
     #[test]
     fn everything_is_written_in_its_turn_and_again_when_it_changed() {
-        let (mut schedule, now, pause) = (Schedule::default(), Instant::now(), Duration::from_secs(60));
+        let (mut schedule, now) = (Schedule::default(), Instant::now());
+        let pace = Pace::new(now, Duration::from_secs(60), HOUR);
         let hash = |index: u8| FileHash::from_bytes([index; 32]);
         for index in 0..5 {
             assert!(schedule.add(Job::Peer(hash(index)), now) && schedule.add(Job::Peer(hash(index)), now));
         }
         assert!(schedule.map("id", hash(9), now));
-        assert_eq!((schedule.len(), schedule.unconfirmed()), (6, 6));
+        assert_eq!((schedule.all.len(), schedule.unconfirmed()), (6, 6));
         assert_eq!(schedule.take(now, 10, false).0, [(Job::Map("id".into()), false)], "nobody could reach us");
         let (jobs, next) = schedule.take(now, 3, true);
-        assert_eq!((jobs.len(), next), (3, Some(now)));
+        assert_eq!((jobs.len(), next), (3, None), "the others wait for room");
         // One is taken back while it is being written, one changes, one fails.
         schedule.leave(&jobs[0].0, now);
         schedule.all(now, false);
         schedule.soon(&jobs[1].0, now);
         for (job, _) in &jobs {
-            schedule.finished(job, *job != jobs[2].0, now, pause);
+            schedule.finished(job, *job != jobs[2].0, now, &pace);
         }
         assert_eq!(schedule.unconfirmed(), 6);
         let (again, next) = schedule.take(now, 10, true);
@@ -241,16 +328,81 @@ mod tests {
         assert!(again.contains(&(jobs[0].0.clone(), true)) && !again.iter().any(|(job, _)| *job == jobs[2].0));
         assert_eq!(next, Some(now + limits::GUN_ACK_WAIT));
         for (job, _) in &again {
-            schedule.finished(job, true, now, pause);
+            schedule.finished(job, true, now, &pace);
         }
-        assert_eq!((schedule.len(), schedule.unconfirmed()), (5, 2), "the mapping is still being written");
-        schedule.finished(&Job::Map("id".into()), true, now, pause);
+        assert_eq!((schedule.all.len(), schedule.unconfirmed()), (5, 2), "the mapping is still being written");
+        schedule.finished(&Job::Map("id".into()), true, now, &pace);
         schedule.leave_all(now);
         let (all, _) = schedule.take(now, 10, false);
         assert!(all.len() == 5 && all.iter().all(|(_, leaving)| *leaving));
         for (job, _) in &all {
-            schedule.finished(job, false, now, pause);
+            schedule.finished(job, false, now, &pace);
         }
         assert!(schedule.is_empty() && schedule.unconfirmed() == 0 && schedule.due.is_empty());
+        assert!(schedule.urgent.ready.is_empty() && schedule.renewals.ready.is_empty());
+    }
+
+    #[test]
+    fn what_is_due_goes_out_in_order_and_what_is_new_before_renewals() {
+        let (mut schedule, now) = (Schedule::default(), Instant::now());
+        let pace = Pace::new(now, Duration::from_secs(60), HOUR);
+        let jobs: Vec<Job> = (0..10).map(|index| Job::Peer(FileHash::from_bytes([index; 32]))).collect();
+        let take = |schedule: &mut Schedule, now, most| -> Vec<Job> {
+            schedule.take(now, most, true).0.into_iter().map(|(job, _)| job).collect()
+        };
+        // Told in another order, at other times.
+        for (index, at) in [7, 3, 8, 1, 4, 6, 2].into_iter().enumerate() {
+            schedule.add(jobs[at].clone(), now + Duration::from_millis(index as u64));
+        }
+        let now = now + Duration::from_secs(1);
+        let first = take(&mut schedule, now, 3);
+        assert_eq!(first, jobs[1..4]);
+        for at in [0, 5] {
+            schedule.add(jobs[at].clone(), now);
+        }
+        assert_eq!(take(&mut schedule, now, 3), jobs[4..7], "on its way");
+        assert_eq!(take(&mut schedule, now, 3), [jobs[7].clone(), jobs[8].clone(), jobs[0].clone()], "and round");
+        for job in &jobs[..9] {
+            schedule.finished(job, true, now, &pace);
+        }
+        let (none, next) = schedule.take(now, 10, true);
+        assert_eq!((none.len(), next), (0, Some(now + Duration::from_secs(60))), "few come every interval");
+        let now = now + Duration::from_secs(61);
+        schedule.add(jobs[9].clone(), now);
+        let taken = take(&mut schedule, now, 10);
+        assert_eq!((taken.len(), &taken[0]), (10, &jobs[9]));
+    }
+
+    #[test]
+    fn of_many_each_interval_has_its_share_and_none_expires() {
+        for (count, interval, ttl) in [(10_000, 60, 3600), (65_536, 60, 3600), (10_000, 1, 20), (10_000, 60, 90)] {
+            let (mut schedule, begun) = (Schedule::default(), Instant::now());
+            let (interval, ttl) = (Duration::from_secs(interval), Duration::from_secs(ttl));
+            let pace = Pace::new(begun, interval, ttl);
+            for index in 0..count {
+                schedule.add(Job::Peer(FileHash::of(&u32::to_be_bytes(index))), begun);
+            }
+            let (mut now, mut written, mut most) = (begun, BTreeMap::new(), 0);
+            let end = begun + 3 * ttl;
+            while now < end {
+                let (jobs, _) = schedule.take(now, count as usize, true);
+                if now > begun + ttl {
+                    most = most.max(jobs.len());
+                }
+                assert!(jobs.windows(2).all(|pair| pair[0] < pair[1]), "neighbours together");
+                for (job, _) in jobs {
+                    schedule.finished(&job, true, now, &pace);
+                    let before = written.insert(job, now).unwrap_or(now);
+                    assert!(now - before <= ttl / 2, "written again after {:?} of {ttl:?}", now - before);
+                }
+                now = schedule.take(now, 0, true).1.expect("more to do");
+            }
+            assert!(written.values().all(|last| end - *last <= ttl / 2));
+            let intervals = (ttl.as_secs_f64() / 3.0 / interval.as_secs_f64()).floor().max(1.0);
+            let share =
+                (interval.as_secs_f64() * f64::from(limits::GUN_RENEWALS_PER_SECOND)).max(f64::from(count) / intervals);
+            // Names are hashes: parts of equal size differ in how many are in them.
+            assert!((most as f64) < share + 6.0 * share.sqrt() + 1.0, "{most} at once, {share} are the share");
+        }
     }
 }
