@@ -36,8 +36,8 @@ pub struct Writes {
     ids: HashMap<String, (u64, usize)>,
     /// Souls being read back.
     souls: HashMap<String, BTreeSet<u64>>,
-    /// The latest known state of own fields, by soul and key.
-    states: HashMap<(String, String), f64>,
+    /// Own fields, by soul and key.
+    states: HashMap<(String, String), Own>,
     /// How long the slowest answers took when the last one came.
     slowest: Duration,
     answered: Time,
@@ -60,6 +60,15 @@ struct Write {
     /// Fields that were read back as they were written.
     found: BTreeSet<(String, String)>,
     refused: Option<String>,
+}
+
+/// What is known of a field of our own.
+#[derive(Debug)]
+struct Own {
+    /// Its latest state.
+    state: f64,
+    /// The last put of it. What an earlier one said is over: told again, it would be the last word.
+    put: u64,
 }
 
 /// What a put does next.
@@ -166,7 +175,7 @@ impl Writes {
         if let Some(known) = self.states.get_mut(&(field.soul.clone(), field.key.clone())) {
             // States from far in the future stay out: no relay holds them, and following them would lose our own.
             if field.cell.state <= now.wall_ms + limits::GUN_CLOCK_MARGIN.as_millis() as f64 {
-                *known = known.max(field.cell.state);
+                known.state = known.state.max(field.cell.state);
             }
         }
     }
@@ -184,7 +193,7 @@ impl Writes {
             let mut lost = false;
             for (own_soul, key, value) in write.parts.iter().flatten().filter(|own| own.0 == soul) {
                 let Some(field) = fields.iter().find(|field| field.key == *key) else { continue };
-                if field.cell.value == *value {
+                if field.cell.value == *value || is_over(&self.states, id, own_soul, key) {
                     write.found.insert((own_soul.clone(), key.clone()));
                 } else {
                     lost = true;
@@ -263,20 +272,33 @@ impl Writes {
             // What is forgotten here is learnt again by reading back.
             self.states.clear();
         }
-        for (index, part) in write.parts.iter().enumerate().filter(|(index, _)| !write.taken[*index]) {
+        for (index, part) in write.parts.iter().enumerate() {
+            if write.taken[index] {
+                continue;
+            }
             let mut fields = Vec::with_capacity(part.len());
             for (soul, key, value) in part {
-                let known = self.states.entry((soul.clone(), key.clone())).or_insert(f64::MIN);
+                if is_over(&self.states, id, soul, key) {
+                    continue;
+                }
+                let known = self.states.entry((soul.clone(), key.clone())).or_insert(Own { state: f64::MIN, put: id });
                 // One step of states is what a double still tells apart at this magnitude.
-                let state = (now.wall_ms - limits::GUN_CLOCK_MARGIN.as_millis() as f64).max(*known + 0.001);
-                *known = state;
+                let state = (now.wall_ms - limits::GUN_CLOCK_MARGIN.as_millis() as f64).max(known.state + 0.001);
+                *known = Own { state, put: id };
                 let cell = Cell { value: value.clone(), state };
                 fields.push(Field { soul: soul.clone(), key: key.clone(), cell });
+            }
+            write.taken[index] = fields.is_empty();
+            if fields.is_empty() {
+                continue;
             }
             let message = super::message_id(random);
             self.ids.insert(message.clone(), (id, index));
             write.ids.push(message.clone());
             steps.push(Step::Send(Message::put(message, fields)));
+        }
+        if write.taken.iter().all(|taken| *taken) {
+            return steps.push(self.end(id, Ok(())));
         }
         let attempts = write.attempts;
         let wait = self.patience(attempts, now);
@@ -365,6 +387,11 @@ fn split(fields: Vec<(String, String, Value)>) -> Vec<Vec<(String, String, Value
     parts
 }
 
+/// Whether a later put than this one has written the field.
+fn is_over(states: &HashMap<(String, String), Own>, put: u64, soul: &str, key: &str) -> bool {
+    states.get(&(soul.to_owned(), key.to_owned())).is_some_and(|own| own.put > put)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -442,5 +469,42 @@ mod tests {
         assert_eq!(writes.begin(at(ms), &mut random).len(), 1);
         let (_, read, later) = next(&mut writes, &mut random);
         assert_eq!((read, later), (1, ms + limits::GUN_ACK_WAIT.as_millis() as u64));
+    }
+
+    #[test]
+    fn what_a_later_put_has_replaced_is_not_told_again() {
+        let mut random = Jitter::from_seed(1);
+        let (mut writes, ids) = begun(512, &mut random);
+        // So that the relay counts as one that answers, and is busy.
+        for id in &ids[400..] {
+            assert_eq!(writes.answered(at(10), id, true, None).len(), 1);
+        }
+        let later = Entry::Value(Cell { value: Value::from("later"), state: 0.0 });
+        assert!(writes.add(1000, &["a".to_owned(), "7".to_owned()], &later, at(120_000).time));
+        let steps = writes.begin(at(20), &mut random);
+        let [Step::Send(ref put)] = steps[..] else { panic!("{steps:?}") };
+        let state = put.put.as_ref().expect("a put")[0].cell.state;
+        assert_eq!(writes.answered(at(30), &put.id, true, None), [Step::Done(1000, Ok(()))]);
+        let (mut again, mut ended) = (BTreeSet::new(), false);
+        while again.len() < 399 {
+            let due = writes.next_timeout().expect("something waits").as_micros().div_ceil(1000);
+            for step in writes.handle_timeout(at(due), true, &mut random) {
+                match step {
+                    Step::Send(message) => again.extend(message.put.into_iter().flatten().map(|field| field.key)),
+                    Step::Done(7, Ok(())) => ended = true,
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        assert!(ended && !again.contains("7"));
+        // Also when it is read back, what stands there is right.
+        let (mut writes, _) = begun(10, &mut random);
+        assert!(writes.add(1000, &["a".to_owned(), "7".to_owned()], &later, at(120_000).time));
+        writes.begin(at(20), &mut random);
+        let (_, read, ms) = next(&mut writes, &mut random);
+        assert!(read > 0);
+        let field =
+            Field { soul: "a".to_owned(), key: "7".to_owned(), cell: Cell { value: Value::from("later"), state } };
+        assert_eq!(writes.read("a", &[&field], at(ms), &mut random), [Step::Done(7, Ok(()))]);
     }
 }
