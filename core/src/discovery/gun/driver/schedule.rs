@@ -292,7 +292,7 @@ impl Job {
             Self::Peer(hash) => u64::from_be_bytes(std::array::from_fn(|index| hash.as_bytes()[index])),
             Self::Map(id) => u64::from_be_bytes(std::array::from_fn(|index| *id.as_bytes().get(index).unwrap_or(&0))),
         };
-        (u128::from(first) * u128::from(parts) >> 64) as u64
+        ((u128::from(first) * u128::from(parts)) >> 64) as u64
     }
 }
 
