@@ -155,6 +155,15 @@ async def test_late_end_on_a_closed_loop_is_silent(script):
 
 
 def test_ctrl_c_cancels_a_blocking_call():
+    # Python leaves out its own handler where the program was started with this signal ignored, as shells do in the background.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        interrupt_a_blocking_call()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def interrupt_a_blocking_call():
     with dig.sync.FileHost() as host:
         events = host.events()
         timer = threading.Timer(0.2, signal.raise_signal, [signal.SIGINT])

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use dig_nat_core::base::error::ErrorKind;
 use dig_nat_core::base::ids::{ContentKey, FileHash, PeerId};
 use dig_nat_core::base::limits;
 use dig_nat_core::discovery::candidate::Candidate;
@@ -157,6 +158,19 @@ async fn dead_bootstrap_nodes_are_told_and_tried_again() {
     dht.stop().await;
     fabric.shutdown().await;
     party.stop().await;
+}
+
+#[tokio::test]
+async fn too_many_bootstrap_nodes_are_refused() {
+    let config = FabricConfig { interfaces: vec!["lo".into()], local_only: true, ..FabricConfig::default() };
+    let (fabric, _) = Fabric::start(config).await.expect("started");
+    let own = Own::new(fabric.signer(), watch::channel(Vec::new()).1);
+    let mut config = private(&[]);
+    config.bootstrap = vec!["127.0.0.1:1".to_owned(); limits::DHT_BOOTSTRAP + 1];
+    let started = Dht::start(fabric.clone(), own, watch::channel(true).1, config).await;
+    let error = started.err().expect("too many");
+    assert!(error.kind() == ErrorKind::InvalidArgument && error.to_string().starts_with("bootstrap"), "{error}");
+    fabric.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -443,3 +443,20 @@ fn a_hundred_thousand_names_stay_bounded() {
     network.run(120_000);
     assert!(network.finders("searched").iter().any(|(_, label)| label == "12D3KooWpeer9"));
 }
+
+#[test]
+fn so_many_links_are_used_and_no_more() {
+    let mut machine = machine(1, 9001);
+    let links = (0..2 * limits::MAX_MDNS_LINKS as u32).map(|id| Link { id, ..link(1) });
+    machine.set_links(Time::ZERO, links.collect());
+    let mut heard = std::collections::BTreeSet::new();
+    while let Some(next) = machine.next_timeout().filter(|next| *next <= ms(10_000)) {
+        machine.handle_timeout(next);
+        while let Some(output) = machine.poll() {
+            if let Output::Send { link, .. } = output {
+                heard.insert(link);
+            }
+        }
+    }
+    assert_eq!(heard.len(), limits::MAX_MDNS_LINKS);
+}

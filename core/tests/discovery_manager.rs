@@ -7,6 +7,7 @@ use std::time::Duration;
 use dig_nat_core::base::error::Result;
 use dig_nat_core::base::events::Event;
 use dig_nat_core::base::ids::{ContentKey, PeerId};
+use dig_nat_core::base::limits;
 use dig_nat_core::base::priority::Priority;
 use dig_nat_core::discovery::manager::{DiscoveryConfig, PeerDiscovery};
 use dig_nat_core::discovery::source::{Candidate, Source, SourceKind};
@@ -152,6 +153,19 @@ async fn watched_keys_are_searched_and_the_least_wanted_gives_way() {
     until(|| gun.searched() == [key("high")].into(), "one is left").await;
     discovery.stop().await;
     assert!(!discovery.watch(&key("late"), Priority::High));
+}
+
+#[tokio::test]
+async fn background_searches_are_bounded_whatever_is_remembered() {
+    let bounds = Bounds { peers: 10, keys: 2 * limits::MAX_WATCHED_KEYS, peers_per_key: 10 };
+    let discovery = PeerDiscovery::new(DiscoveryConfig { bounds, ..DiscoveryConfig::default() });
+    let numbered = |number: usize| key(&format!("number {number}"));
+    for number in 0..limits::MAX_WATCHED_KEYS + 5 {
+        assert!(discovery.watch(&numbered(number), Priority::Low));
+    }
+    let left = (0..limits::MAX_WATCHED_KEYS + 5).filter(|number| discovery.unwatch(&numbered(*number)));
+    assert_eq!(left.collect::<Vec<_>>(), (5..limits::MAX_WATCHED_KEYS + 5).collect::<Vec<_>>());
+    discovery.stop().await;
 }
 
 #[tokio::test]

@@ -68,8 +68,8 @@ class NodeKeywords(TypedDict, total=False):
     gun_content_map_name: str
     """Node of the Gun graph below which content ids stand. Default ``dig-content-maps``."""
     gun_announce_interval_ms: int
-    """How often announcements to Gun are written again, in ms; of more than ten a second each time a part. Default 60000,
-    range 100 to 86400000."""
+    """How often announcements to Gun are written again, in ms; of more than ten a second each time a part. Default
+    60000, range 100 to 86400000."""
     gun_announce_interval: float
     """The same in seconds."""
     gun_announce_ttl_ms: int

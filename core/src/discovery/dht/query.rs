@@ -436,4 +436,15 @@ mod tests {
         let kept = far.iter().filter(|one| path.candidates.contains_key(&target.distance(one.node.key()))).count();
         assert!(kept >= 90, "{kept}");
     }
+
+    #[test]
+    fn a_lookup_among_the_dead_ends_at_its_bound() {
+        let target = Key::of(b"z");
+        let mut query = Query::new(target, 1000.0, (0..9).map(contact).collect(), limits::DHT_PATHS, limits::DHT_K);
+        for number in 9..2 * limits::DHT_LOOKUP_REQUESTS as u32 {
+            query.paths[number as usize % limits::DHT_PATHS].add(&target, contact(number), 1);
+        }
+        assert_eq!(run(&mut query, &[], |_| true), limits::DHT_LOOKUP_REQUESTS);
+        assert_eq!(query.ask_beside(Time::ZERO, &contact(u32::MAX), 1), None);
+    }
 }

@@ -405,4 +405,25 @@ mod tests {
             assert!((most as f64) < share + 6.0 * share.sqrt() + 1.0, "{most} at once, {share} are the share");
         }
     }
+
+    #[test]
+    fn what_is_said_and_what_is_watched_is_bounded() {
+        let (mut schedule, now) = (Schedule::default(), Instant::now());
+        let hash = |index: usize| FileHash::of(&index.to_be_bytes());
+        let added = (0..limits::MAX_GUN_ANNOUNCEMENTS + 10).filter(|index| schedule.add(Job::Peer(hash(*index)), now));
+        assert_eq!(added.count(), limits::MAX_GUN_ANNOUNCEMENTS);
+        assert!(schedule.add(Job::Peer(hash(0)), now), "it is said already");
+        for index in 0..2 * limits::MAX_GUN_WATCHED {
+            if schedule.watch(&hash(index)) {
+                schedule.watched(&hash(index), CancellationToken::new());
+            }
+        }
+        assert_eq!(schedule.watched, limits::MAX_GUN_WATCHED);
+        schedule.leave(&Job::Peer(hash(0)), now);
+        assert!(schedule.watch(&hash(limits::MAX_GUN_WATCHED)), "there is room again");
+        assert!(!schedule.add(Job::Peer(hash(usize::MAX)), now), "what is taken back still has to be");
+        schedule.take(now, usize::MAX, true);
+        schedule.finished(&Job::Peer(hash(0)), true, now, &Pace::new(now, HOUR, HOUR));
+        assert!(schedule.add(Job::Peer(hash(usize::MAX)), now));
+    }
 }
