@@ -252,7 +252,7 @@ mod tests {
     async fn so_many_listen_and_whoever_stops_makes_room() {
         let exchange = PeerExchange::new(PexConfig::default(), PeerId::from_text("us"), None);
         let key = ContentKey::Hash(FileHash::of(b"content"));
-        let mut listeners: Vec<_> = (0..limits::MAX_PEX_SEARCHES + 1).map(|_| exchange.listen(&key)).collect();
+        let mut listeners: Vec<_> = (0..=limits::MAX_PEX_SEARCHES).map(|_| exchange.listen(&key)).collect();
         assert_eq!(listeners.pop().expect("one too many").recv().await, None);
         assert!(listeners.iter().all(|listener| !listener.is_closed()));
         listeners.pop();
