@@ -35,13 +35,12 @@ impl Node {
             keys.push(ContentKey::Id(id.as_str().into()));
         }
         let there = host.running().ok_or_else(|| Error::new(ErrorKind::InvalidState, "the host was stopped"))?;
-        self.room_for(&keys)?;
         // From here on an earlier one of this key does not end by its own time.
         self.stays(&key).await;
         let end = options.ttl_ms.map(|ttl| Instant::now() + Duration::from_millis(ttl));
-        for key in &keys {
-            let again = lock(&self.inner.announced).insert(key.clone(), (priority, Arc::downgrade(&host.inner)));
-            host.tell(&there, key, priority, end, again.is_some()).await;
+        let again = self.note_announced(&keys, priority, &host)?;
+        for (key, again) in keys.iter().zip(again) {
+            host.tell(&there, key, priority, end, again).await;
         }
         self.expire(key, end, &running);
         Ok(())
@@ -136,14 +135,16 @@ impl Node {
         std::ptr::eq(host.as_ptr(), Arc::as_ptr(&self.inner))
     }
 
-    fn room_for(&self, keys: &[ContentKey]) -> Result<()> {
-        let announced = lock(&self.inner.announced);
+    /// All of these, or none without room for them. Which were announced before.
+    fn note_announced(&self, keys: &[ContentKey], priority: Priority, host: &Self) -> Result<Vec<bool>> {
+        let mut announced = lock(&self.inner.announced);
         let new = keys.iter().filter(|key| !announced.contains_key(*key)).count();
         if announced.len() + new > limits::MAX_SHARED_FILES {
             let full = format!("more than {} contents are announced", limits::MAX_SHARED_FILES);
             return Err(Error::new(ErrorKind::LimitReached, full));
         }
-        Ok(())
+        let host = Arc::downgrade(&host.inner);
+        Ok(keys.iter().map(|key| announced.insert(key.clone(), (priority, host.clone())).is_some()).collect())
     }
 
     fn forget_announced(&self, key: &ContentKey) -> Option<Self> {

@@ -90,8 +90,8 @@ impl PeerDiscoveryManager {
     }
 
     /// Searches for a key in the background from now on; finds are events, and known when somebody asks. A content id with a
-    /// mapping made here stands for its hash. Of too many keys
-    /// those of lowest priority give way; false when that is this one.
+    /// mapping made here stands for its hash. Of too many keys those of lowest priority give way; false when that is this
+    /// one.
     ///
     /// Errors: `InvalidState` when it does not run, `InvalidArgument` for another priority than `low`, `medium`, `high`.
     pub fn watch(&self, key: &ContentKey, priority: &str) -> Result<bool> {

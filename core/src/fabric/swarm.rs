@@ -50,12 +50,11 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// Ends them, once the swarm is gone.
+    /// Ends them, once the swarm is gone; at once those that are left when nobody waits for this call any longer.
     pub async fn end(&self) {
         self.kill.cancel();
         self.connections.close();
-        self.connections.wait().await;
-        self.quic.end().await;
+        tokio::join!(self.connections.wait(), self.quic.end());
     }
 }
 

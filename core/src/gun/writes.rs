@@ -67,7 +67,8 @@ struct Write {
 struct Own {
     /// Its latest state.
     state: f64,
-    /// The last put of it. What an earlier one said is over: told again, it would be the last word.
+    /// The last put of it. What an earlier one said is over: told again, it would be the last word. An earlier one of which
+    /// nothing else is left ends well, and what became of the field is told by this one.
     put: u64,
 }
 
@@ -278,7 +279,8 @@ impl Writes {
             }
             let mut fields = Vec::with_capacity(part.len());
             for (soul, key, value) in part {
-                if is_over(&self.states, id, soul, key) {
+                // Links are told again: they say the same whoever writes them, and what they lead to may be news.
+                if !matches!(value, Value::Link(_)) && is_over(&self.states, id, soul, key) {
                     continue;
                 }
                 let known = self.states.entry((soul.clone(), key.clone())).or_insert(Own { state: f64::MIN, put: id });

@@ -21,11 +21,12 @@ pub struct Tasks {
 impl Tasks {
     /// Ends them all; to be called when nobody holds an endpoint or connection any more. What was open is told so at once,
     /// and quinn then waits for what may still be under way. That takes seconds for somebody who never answered, so it may
-    /// take [`limits::QUIC_GOODBYE`].
+    /// take [`limits::QUIC_GOODBYE`]. Whoever waits no longer for this call cuts it short.
     pub async fn end(&self) {
         self.tracker.close();
+        let cut = self.end.clone().drop_guard();
         if tokio::time::timeout(limits::QUIC_GOODBYE, self.tracker.wait()).await.is_err() {
-            self.end.cancel();
+            drop(cut);
             self.tracker.wait().await;
         }
     }
@@ -53,6 +54,8 @@ impl Runtime for Tasks {
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
+    use futures::FutureExt;
+
     use super::*;
 
     /// Says when it is dropped.
@@ -76,5 +79,14 @@ mod tests {
         assert!(!dropped.load(Ordering::SeqCst));
         tasks.end().await;
         assert!(dropped.load(Ordering::SeqCst));
+    }
+
+    #[tokio::test]
+    async fn nothing_goes_on_when_nobody_waits_for_the_end() {
+        let tasks = Tasks::default();
+        tasks.spawn(Box::pin(std::future::pending()));
+        assert!(tasks.end().now_or_never().is_none(), "it takes a while");
+        let ended = tokio::time::timeout(limits::DIAL_TIMEOUT, tasks.tracker.wait()).await;
+        ended.expect("it was cut short");
     }
 }
